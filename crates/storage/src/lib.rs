@@ -1,0 +1,105 @@
+//! Named, immutable objects somewhere: a folder, an SSH server, an object store.
+//!
+//! [`Store`] is the only door through which lifeboat touches stored bytes. It is blocking, small and
+//! object-safe; every implementation is judged by the same conformance suite. A store knows nothing
+//! of what the objects mean, nothing of keys and nothing of retention.
+//!
+//! Promises a store makes:
+//! - an object becomes visible whole or not at all, and `put` returns only after it is durable;
+//! - `PutMode::CreateNew` never replaces an object *if* [`Capabilities::create_new`] is `Atomic`;
+//! - lists are in name order and complete for everything whose `put` returned before the list began,
+//!   *if* [`Capabilities::list_after_write`] holds. What a place really keeps is probed, never assumed.
+
+mod error;
+mod name;
+
+pub use error::{ErrorKind, StoreError, StoreResult};
+pub use name::ObjectName;
+
+use std::ops::{ControlFlow, Range};
+use std::time::SystemTime;
+
+/// What a `put` may do when the name is already taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Fail with [`ErrorKind::AlreadyExists`] when an object of that name exists.
+    CreateNew,
+    /// Replace whatever is there.
+    Replace,
+}
+
+/// What a store tells about one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// When the *store* received it, by the store's own clock; `None` where the place does not say.
+    pub received: Option<SystemTime>,
+}
+
+/// How `PutMode::CreateNew` is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateNew {
+    /// The store itself refuses to replace: two racing writers cannot both succeed.
+    Atomic,
+    /// Only checked beforehand; two racing writers may both succeed.
+    BestEffort,
+}
+
+/// What a place is known to keep. Static claims of the implementation, corrected by the probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How `CreateNew` is kept.
+    pub create_new: CreateNew,
+    /// A list started after a `put` returned shows the object.
+    pub list_after_write: bool,
+    /// Objects have a receive time by the store's clock.
+    pub received_time: bool,
+    /// Many requests in flight are cheap (object stores) or not (one spinning disk).
+    pub parallel_requests: usize,
+    /// The objects are files of this machine: ranged reads cost no round trip.
+    pub local: bool,
+}
+
+/// An object being written whose name is not known before its last byte.
+///
+/// Dropping an upload without `finish` leaves nothing visible behind.
+pub trait Upload: Send {
+    /// Appends bytes.
+    fn write(&mut self, bytes: &[u8]) -> StoreResult<()>;
+    /// Gives the object its name and makes it visible and durable.
+    fn finish(self: Box<Self>, name: &ObjectName, mode: PutMode) -> StoreResult<()>;
+}
+
+/// Named objects somewhere. See the module head for the promises.
+pub trait Store: Send + Sync {
+    /// The place in words, for messages: a URL or path without any secret.
+    fn location(&self) -> String;
+    /// What this place keeps.
+    fn capabilities(&self) -> Capabilities;
+    /// Stores a whole object durably.
+    fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()>;
+    /// Starts an object that is written in pieces and named last. `len_hint_bytes` is a guess.
+    fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>>;
+    /// Reads a whole object; refuses with [`ErrorKind::TooLarge`] beyond `max_bytes`.
+    fn get(&self, name: &ObjectName, max_bytes: u64) -> StoreResult<Vec<u8>>;
+    /// Reads exactly `range`; an object that ends before is [`ErrorKind::Truncated`].
+    fn get_range(&self, name: &ObjectName, range: Range<u64>) -> StoreResult<Vec<u8>>;
+    /// Visits every object whose name starts with `prefix` ("packs/", "" for all), in name order.
+    fn list(
+        &self,
+        prefix: &str,
+        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
+    ) -> StoreResult<()>;
+    /// Tells length and receive time of one object.
+    fn stat(&self, name: &ObjectName) -> StoreResult<ObjectInfo>;
+    /// Removes an object; an absent one is [`ErrorKind::NotFound`].
+    fn delete(&self, name: &ObjectName) -> StoreResult<()>;
+    /// Makes everything whose `put` or `finish` returned survive power loss. Stores whose `put` is
+    /// durable by itself do nothing.
+    fn sync(&self) -> StoreResult<()> {
+        Ok(())
+    }
+}
