@@ -5,16 +5,24 @@
 //! of what the objects mean, nothing of keys and nothing of retention.
 //!
 //! Promises a store makes:
-//! - an object becomes visible whole or not at all, and `put` returns only after it is durable;
+//! - an object becomes visible whole or not at all; its bytes are durable before it has its name, and it
+//!   outlives a power cut once [`Store::sync`] has returned after its `put`;
 //! - `PutMode::CreateNew` never replaces an object *if* [`Capabilities::create_new`] is `Atomic`;
 //! - lists are in name order and complete for everything whose `put` returned before the list began,
 //!   *if* [`Capabilities::list_after_write`] holds. What a place really keeps is probed, never assumed.
 
+mod buffered;
 mod error;
+mod local;
 mod name;
+mod record;
+mod sim;
 
 pub use error::{ErrorKind, StoreError, StoreResult};
+pub use local::{LocalOptions, LocalStore};
 pub use name::ObjectName;
+pub use record::{RecordStore, Request, RequestCounts, RequestKind, RequestLog};
+pub use sim::{Crash, CrashPoint, Faults, SimStore};
 
 use std::ops::{ControlFlow, Range};
 use std::time::SystemTime;
@@ -69,7 +77,7 @@ pub struct Capabilities {
 pub trait Upload: Send {
     /// Appends bytes.
     fn write(&mut self, bytes: &[u8]) -> StoreResult<()>;
-    /// Gives the object its name and makes it visible and durable.
+    /// Gives the object its name and makes it visible; durable as after `put`.
     fn finish(self: Box<Self>, name: &ObjectName, mode: PutMode) -> StoreResult<()>;
 }
 
@@ -79,7 +87,7 @@ pub trait Store: Send + Sync {
     fn location(&self) -> String;
     /// What this place keeps.
     fn capabilities(&self) -> Capabilities;
-    /// Stores a whole object durably.
+    /// Stores a whole object. See [`Store::sync`] for when it survives a power cut.
     fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()>;
     /// Starts an object that is written in pieces and named last. `len_hint_bytes` is a guess.
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>>;
@@ -88,17 +96,20 @@ pub trait Store: Send + Sync {
     /// Reads exactly `range`; an object that ends before is [`ErrorKind::Truncated`].
     fn get_range(&self, name: &ObjectName, range: Range<u64>) -> StoreResult<Vec<u8>>;
     /// Visits every object whose name starts with `prefix` ("packs/", "" for all), in name order.
-    fn list(
-        &self,
-        prefix: &str,
-        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
-    ) -> StoreResult<()>;
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> StoreResult<()>;
     /// Tells length and receive time of one object.
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectInfo>;
-    /// Removes an object; an absent one is [`ErrorKind::NotFound`].
+    /// Removes an object, for good after the next [`Store::sync`]; an absent one is [`ErrorKind::NotFound`].
     fn delete(&self, name: &ObjectName) -> StoreResult<()>;
-    /// Makes everything whose `put` or `finish` returned survive power loss. Stores whose `put` is
-    /// durable by itself do nothing.
+    /// Makes everything whose `put`, `finish` or `delete` returned before this call survive power loss.
+    ///
+    /// Without it, after a power cut, an object that was put may be absent (never torn: its bytes are
+    /// durable before its name), and one that was deleted may be back. Objects named since the last
+    /// `sync` may be lost in any combination, so whoever publishes an object that refers to others calls
+    /// `sync` between them: packs, `sync`, index, `sync`, snapshot, `sync`. The crash of a process alone
+    /// loses nothing. A local store batches the `fsync` of its folders here, which saves one per object;
+    /// stores whose `put` is durable by itself do nothing. Once it fails, nothing since the last success
+    /// counts as durable, and that store refuses to write again.
     fn sync(&self) -> StoreResult<()> {
         Ok(())
     }
