@@ -1,1 +1,22 @@
-//! host
+//! The machine being protected: what is on it, how to read it, and the way back onto it.
+//!
+//! Walks the file systems in a fixed order, reads contents and every attribute, and puts both back below a
+//! target that hostile names and links cannot lead out of. Works relative to directory handles throughout,
+//! so paths may be longer than the kernel takes. Knows no repository and prints nothing.
+
+mod directory;
+mod linux;
+mod lister;
+mod order;
+
+pub mod listing;
+pub mod rules;
+pub mod sources;
+pub mod stat;
+pub mod walk;
+
+pub use directory::Directory;
+pub use listing::{Fault, FaultKind, Found, Listing, NotEntered};
+pub use rules::Rules;
+pub use stat::{Kind, Stat, Timestamp};
+pub use walk::{Walk, WalkOptions};
