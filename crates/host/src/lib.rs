@@ -5,18 +5,25 @@
 //! so paths may be longer than the kernel takes. Knows no repository and prints nothing.
 
 mod directory;
+mod getent;
 mod linux;
+mod linux_attributes;
 mod lister;
 mod order;
 
+pub mod attributes;
 pub mod listing;
+pub mod owners;
+pub mod read;
 pub mod rules;
 pub mod sources;
 pub mod stat;
 pub mod walk;
 
+pub use attributes::{Extras, Xattr};
 pub use directory::Directory;
 pub use listing::{Fault, FaultKind, Found, Listing, NotEntered};
+pub use owners::Owners;
 pub use rules::Rules;
 pub use stat::{Kind, Stat, Timestamp};
 pub use walk::{Walk, WalkOptions};
