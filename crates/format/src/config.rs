@@ -1,0 +1,247 @@
+//! The configuration of a repository: who it is, what is needed to understand it, how it cuts and packs.
+//!
+//! The plain part is readable without keys, so that a program can say "too new" or "another family"
+//! before it asks for a password. It is authenticated together with the sealed part.
+
+use crate::chunk::ChunkSizes;
+use crate::codec::Compressor;
+use crate::envelope::{self, ObjectType, Sealing};
+use crate::error::{FormatError, FormatResult};
+use crate::id::{FamilyId, RepoId, SlotId};
+use crate::keys::Keys;
+use crate::kind::Timestamp;
+use crate::limits::RECORD_BYTES_MAX;
+use crate::record::{RecordReader, RecordWriter};
+use crate::seal::Suite;
+use crate::wire::{Reader, Write};
+
+const WHAT: &str = "repository configuration";
+
+/// Feature bits that a reader must understand. Version 1 has none.
+pub const REQUIRED_FEATURES_KNOWN: u64 = 0;
+
+/// Who a repository is; readable without keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// This place.
+    pub repo: RepoId,
+    /// The family it belongs to.
+    pub family: FamilyId,
+    /// Features that must be understood to read.
+    pub required_features: u64,
+    /// Features that may be ignored.
+    pub optional_features: u64,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// How a repository cuts, packs and behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Content-defined chunks of long files.
+    pub chunks: ChunkSizes,
+    /// Files up to this length are one blob.
+    pub whole_file_bytes_max: u64,
+    /// A block of small files is closed at this many raw bytes.
+    pub block_bytes: u64,
+    /// A data pack is closed at this many bytes.
+    pub pack_bytes: u64,
+    /// A tree pack is closed at this many bytes.
+    pub tree_pack_bytes: u64,
+    /// Whether data packs carry parity.
+    pub data_parity: bool,
+    /// The key slots that were made on purpose; others are tried last.
+    pub slots: Vec<SlotId>,
+    /// Grows with every change of this record.
+    pub generation: u64,
+    /// What the probe found out about the place, as `name=value` words; empty when never probed.
+    pub probed: Vec<String>,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Parameters {
+            chunks: ChunkSizes::NORMAL,
+            whole_file_bytes_max: 512 << 10,
+            block_bytes: 2 << 20,
+            pack_bytes: 16 << 20,
+            tree_pack_bytes: 8 << 20,
+            data_parity: false,
+            slots: Vec::new(),
+            generation: 1,
+            probed: Vec::new(),
+        }
+    }
+}
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who the repository is.
+    pub identity: Identity,
+    /// How it behaves.
+    pub parameters: Parameters,
+}
+
+impl Identity {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&self.family.0);
+        out.extend_from_slice(&self.required_features.to_le_bytes());
+        out.extend_from_slice(&self.optional_features.to_le_bytes());
+        out.extend_from_slice(&self.created.secs.to_le_bytes());
+        out.extend_from_slice(&self.created.nanos.to_le_bytes());
+        out
+    }
+
+    /// Reads the identity; says "too new" when a required feature is unknown. Not yet authenticated.
+    pub fn decode(bytes: &[u8]) -> FormatResult<Self> {
+        let opened = envelope::decode(bytes, ObjectType::Config, None)?;
+        let mut r = Reader::new(opened.plain, WHAT);
+        let identity = Identity {
+            repo: RepoId(opened.scope()),
+            family: FamilyId(r.array()?),
+            required_features: r.u64()?,
+            optional_features: r.u64()?,
+            created: Timestamp { secs: r.u64()? as i64, nanos: r.u32()? },
+        };
+        if identity.required_features & !REQUIRED_FEATURES_KNOWN != 0 {
+            return Err(FormatError::TooNew { what: WHAT, why: "a required feature is unknown" });
+        }
+        Ok(identity)
+    }
+}
+
+impl Parameters {
+    fn to_record(&self) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        w.with(1, |out| {
+            for n in [self.chunks.min_bytes, self.chunks.average_bytes, self.chunks.max_bytes] {
+                out.put_varint(n as u64);
+            }
+        });
+        w.number(2, self.whole_file_bytes_max);
+        w.number(3, self.block_bytes);
+        w.number(4, self.pack_bytes);
+        w.number(5, self.tree_pack_bytes);
+        w.number(6, self.data_parity as u64);
+        w.field(7, &self.slots.iter().flat_map(|s| s.0).collect::<Vec<u8>>());
+        w.number(8, self.generation);
+        w.list(64, &self.probed);
+        w.finish()
+    }
+
+    fn from_record(bytes: &[u8]) -> FormatResult<Self> {
+        let r = RecordReader::new(bytes, WHAT, &[1, 2, 3, 4, 5, 6, 7, 8])?;
+        let mut c = r.need(1)?;
+        let chunks = ChunkSizes {
+            min_bytes: c.varint_max(u32::MAX as u64)? as usize,
+            average_bytes: c.varint_max(u32::MAX as u64)? as usize,
+            max_bytes: c.varint_max(u32::MAX as u64)? as usize,
+        };
+        let slots = r.need(7)?.rest();
+        let parameters = Parameters {
+            chunks,
+            whole_file_bytes_max: r.number(2)?,
+            block_bytes: r.number(3)?,
+            pack_bytes: r.number(4)?,
+            tree_pack_bytes: r.number(5)?,
+            data_parity: r.number(6)? != 0,
+            slots: slots.as_chunks::<8>().0.iter().map(|s| SlotId(*s)).collect(),
+            generation: r.number(8)?,
+            probed: r.texts(64)?,
+        };
+        parameters.check()?;
+        Ok(parameters)
+    }
+
+    /// Refuses values no writer could work with.
+    fn check(&self) -> FormatResult<()> {
+        let within = |n: u64, low: u64, high: u64| n >= low && n <= high;
+        let ok = self.chunks.is_valid()
+            && within(self.whole_file_bytes_max, 1, 8 << 20)
+            && within(self.block_bytes, 1, 8 << 20)
+            && within(self.pack_bytes, 1, 1 << 30)
+            && within(self.tree_pack_bytes, 1, 256 << 20);
+        if ok { Ok(()) } else { Err(FormatError::corrupt(WHAT, "a parameter is out of range")) }
+    }
+}
+
+impl Config {
+    /// The object's bytes.
+    pub fn encode(&self, keys: &Keys, entropy: [u8; 32], compressor: &mut Compressor) -> Vec<u8> {
+        let suite = Suite::fastest();
+        let sealing = Sealing { key: keys.config(), salt_key: keys.salt(), suite, entropy };
+        let plain = self.identity.encode();
+        let record = self.parameters.to_record();
+        envelope::encode_sealed(
+            ObjectType::Config,
+            &self.identity.repo.0,
+            &plain,
+            &record,
+            &sealing,
+            compressor,
+        )
+    }
+
+    /// Opens and reads a configuration.
+    pub fn decode(bytes: &[u8], keys: &Keys) -> FormatResult<Self> {
+        let identity = Identity::decode(bytes)?;
+        let opened = envelope::decode(bytes, ObjectType::Config, None)?;
+        let record = opened.unseal(keys.config(), RECORD_BYTES_MAX)?;
+        Ok(Config { identity, parameters: Parameters::from_record(&record)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Level;
+    use crate::keys::Key;
+
+    fn sample() -> Config {
+        let identity = Identity {
+            repo: RepoId([1; 16]),
+            family: FamilyId([2; 16]),
+            required_features: 0,
+            optional_features: 0,
+            created: Timestamp { secs: 5, nanos: 6 },
+        };
+        let parameters = Parameters {
+            slots: vec![SlotId([3; 8]), SlotId([4; 8])],
+            probed: vec!["create-new=atomic".into()],
+            ..Parameters::default()
+        };
+        Config { identity, parameters }
+    }
+
+    fn keys() -> Keys {
+        Keys::owner(FamilyId([2; 16]), Key::new([9; 32]))
+    }
+
+    #[test]
+    fn configurations_round_trip() {
+        let bytes = sample().encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
+        assert_eq!(Identity::decode(&bytes).unwrap(), sample().identity);
+        assert_eq!(Config::decode(&bytes, &keys()).unwrap(), sample());
+    }
+
+    #[test]
+    fn an_unknown_required_feature_is_too_new_and_an_optional_one_is_not() {
+        let mut config = sample();
+        config.identity.optional_features = 1 << 40;
+        let bytes = config.encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
+        assert!(Config::decode(&bytes, &keys()).is_ok());
+        config.identity.required_features = 1 << 40;
+        let bytes = config.encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
+        assert!(matches!(Identity::decode(&bytes), Err(FormatError::TooNew { .. })));
+    }
+
+    #[test]
+    fn impossible_parameters_are_refused() {
+        let mut config = sample();
+        config.parameters.chunks.max_bytes = 1 << 30;
+        let bytes = config.encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
+        assert!(Config::decode(&bytes, &keys()).is_err());
+    }
+}

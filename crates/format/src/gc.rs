@@ -1,0 +1,130 @@
+//! Records that take something away. They live under `gc/` only and are sealed under a key of their own;
+//! the same bytes anywhere else mean nothing.
+
+use crate::codec::Compressor;
+use crate::envelope::{self, ObjectType, Sealing};
+use crate::error::{FormatError, FormatResult};
+use crate::id::{PackId, RepoId, SnapshotId};
+use crate::keys::Keys;
+use crate::kind::Timestamp;
+use crate::limits::{LIST_ITEMS_MAX, RECORD_BYTES_MAX};
+use crate::record::{RecordReader, RecordWriter};
+use crate::seal::Suite;
+use crate::wire::Write;
+
+/// A forgotten snapshot: out of sight, but still a root until prune removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tomb {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// When it was forgotten, by the forgetting machine's clock; shown only.
+    pub time: Timestamp,
+    /// Why: the policy, or "by id".
+    pub reason: String,
+}
+
+/// Packs that will be deleted. Final: a pack once condemned never counts as present again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condemned {
+    /// The packs.
+    pub packs: Vec<PackId>,
+}
+
+fn seal(
+    object: ObjectType,
+    repo: &RepoId,
+    keys: &Keys,
+    entropy: [u8; 32],
+    compressor: &mut Compressor,
+    record: RecordWriter,
+) -> Vec<u8> {
+    let suite = Suite::fastest();
+    let sealing = Sealing { key: keys.gc(), salt_key: keys.salt(), suite, entropy };
+    envelope::encode_sealed(object, &repo.0, &[], &record.finish(), &sealing, compressor)
+}
+
+fn open(bytes: &[u8], object: ObjectType, repo: &RepoId, keys: &Keys) -> FormatResult<Vec<u8>> {
+    envelope::decode(bytes, object, Some(&repo.0))?.unseal(keys.gc(), RECORD_BYTES_MAX)
+}
+
+impl Tomb {
+    /// The object's bytes.
+    pub fn encode(
+        &self,
+        repo: &RepoId,
+        keys: &Keys,
+        entropy: [u8; 32],
+        compressor: &mut Compressor,
+    ) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        w.field(1, &self.snapshot.0);
+        w.with(2, |out| {
+            out.put_signed(self.time.secs);
+            out.put_varint(self.time.nanos as u64);
+        });
+        w.field(3, self.reason.as_bytes());
+        seal(ObjectType::Tomb, repo, keys, entropy, compressor, w)
+    }
+
+    /// Opens and reads a tomb of this repository.
+    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
+        let body = open(bytes, ObjectType::Tomb, repo, keys)?;
+        let r = RecordReader::new(&body, "tomb", &[1, 2, 3])?;
+        let mut time = r.need(2)?;
+        let time = Timestamp { secs: time.signed()?, nanos: time.varint_max(999_999_999)? as u32 };
+        Ok(Tomb { snapshot: SnapshotId(r.array(1)?), time, reason: r.text(3)? })
+    }
+}
+
+impl Condemned {
+    /// The object's bytes.
+    pub fn encode(
+        &self,
+        repo: &RepoId,
+        keys: &Keys,
+        entropy: [u8; 32],
+        compressor: &mut Compressor,
+    ) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        w.field(1, &self.packs.iter().flat_map(|p| p.0).collect::<Vec<u8>>());
+        seal(ObjectType::Condemned, repo, keys, entropy, compressor, w)
+    }
+
+    /// Opens and reads a list of this repository.
+    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
+        let body = open(bytes, ObjectType::Condemned, repo, keys)?;
+        let r = RecordReader::new(&body, "list of condemned packs", &[1])?;
+        let packs = r.need(1)?.rest();
+        if packs.len() % 32 != 0 || packs.len() / 32 > LIST_ITEMS_MAX {
+            return Err(FormatError::corrupt("list of condemned packs", "it is cut"));
+        }
+        Ok(Condemned { packs: packs.as_chunks::<32>().0.iter().map(|p| PackId(*p)).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Level;
+    use crate::id::FamilyId;
+    use crate::keys::Key;
+
+    #[test]
+    fn records_round_trip_and_do_not_stand_in_for_one_another() {
+        let keys = Keys::owner(FamilyId([1; 16]), Key::new([2; 32]));
+        let repo = RepoId([3; 16]);
+        let mut compressor = Compressor::new(Level(3));
+        let tomb = Tomb {
+            snapshot: SnapshotId([4; 16]),
+            time: Timestamp { secs: 5, nanos: 6 },
+            reason: "by id".into(),
+        };
+        let bytes = tomb.encode(&repo, &keys, [7; 32], &mut compressor);
+        assert_eq!(Tomb::decode(&bytes, &repo, &keys).unwrap(), tomb);
+        assert!(Tomb::decode(&bytes, &RepoId([9; 16]), &keys).is_err());
+        assert!(Condemned::decode(&bytes, &repo, &keys).is_err());
+        let condemned = Condemned { packs: vec![PackId([8; 32]); 3] };
+        let bytes = condemned.encode(&repo, &keys, [7; 32], &mut compressor);
+        assert_eq!(Condemned::decode(&bytes, &repo, &keys).unwrap(), condemned);
+    }
+}
