@@ -69,6 +69,21 @@ impl Directory {
         })
     }
 
+    /// Returns a handle for an open directory that stays open as long as the handle lives; its path begins
+    /// there. At most `open_max` directories below it hold a descriptor at a time.
+    pub(crate) fn anchored(fd: OwnedFd, open_max: usize) -> Result<Arc<Directory>, Errno> {
+        let found = OnceLock::from(linux::stat_open(&fd)?);
+        Ok(Arc::new(Directory {
+            parent: None,
+            name: Box::default(),
+            depth: 0,
+            held: Mutex::new(Some(Arc::new(fd))),
+            found,
+            passage: false,
+            open: OpenDirectories::new(open_max),
+        }))
+    }
+
     /// Returns the handle of the directory `name` below this one, without opening it.
     pub fn child(self: &Arc<Self>, name: &[u8]) -> Arc<Directory> {
         self.descend(name, false)

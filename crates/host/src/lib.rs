@@ -10,20 +10,26 @@ mod linux;
 mod linux_attributes;
 mod lister;
 mod order;
+mod remove;
 
+pub mod apply;
 pub mod attributes;
 pub mod listing;
 pub mod owners;
 pub mod read;
+pub mod restore_file;
 pub mod rules;
 pub mod sources;
 pub mod stat;
+pub mod target;
 pub mod walk;
 
+pub use apply::{Attributes, Part, Unapplied};
 pub use attributes::{Extras, Xattr};
 pub use directory::Directory;
 pub use listing::{Fault, FaultKind, Found, Listing, NotEntered};
 pub use owners::Owners;
 pub use rules::Rules;
 pub use stat::{Kind, Stat, Timestamp};
+pub use target::{Existing, InPlace, NewFile, Target, TargetDir, TargetOptions};
 pub use walk::{Walk, WalkOptions};

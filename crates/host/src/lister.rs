@@ -174,6 +174,33 @@ impl Task {
             rest: None,
         }
     }
+
+    /// A directory that stands for itself.
+    fn alone(dir: Arc<Directory>) -> Task {
+        Task {
+            dir,
+            expected: None,
+            parent_device: 0,
+            wanted: None,
+            whole: true,
+            is_source: true,
+            not_entered: None,
+            rest: None,
+        }
+    }
+}
+
+/// Lists one directory without rules and without what is below it.
+pub(crate) fn list_alone(directory: &Arc<Directory>) -> Vec<Listing> {
+    let mut lister = Lister::new(Arc::default(), false);
+    let mut listings = Vec::new();
+    let mut next = Some(Task::alone(directory.clone()));
+    while let Some(task) = next {
+        let outcome = lister.list(task);
+        listings.push(outcome.listing);
+        next = outcome.more;
+    }
+    listings
 }
 
 /// Lists directories; holds the buffers that are used again.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use host::{FaultKind, Kind, Listing, NotEntered, Rules, Walk, WalkOptions};
 use proptest::prelude::*;
 
+use crate::support::{is_root, scratch};
+
 fn inline() -> WalkOptions {
     WalkOptions { inline: true, ..WalkOptions::default() }
 }
@@ -62,12 +64,6 @@ fn keys_expected(top: &Path) -> Vec<Vec<u8>> {
     }
     found.sort();
     found
-}
-
-fn scratch() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().canonicalize().unwrap();
-    (dir, path)
 }
 
 /// Names that sort badly when separators are forgotten: bytes around '/' and NUL, prefixes of one another.
@@ -274,6 +270,55 @@ fn what_vanishes_or_is_replaced_during_the_walk_is_a_fault_of_its_directory() {
         ("c".to_string(), (FaultKind::Replaced, 1)),
     ];
     assert_eq!(faults, BTreeMap::from(expected));
+}
+
+#[test]
+fn other_file_systems_are_entries_but_not_entered_unless_they_are_sources() {
+    if !is_root() {
+        return;
+    }
+    let (_guard, top) = scratch();
+    fs::create_dir_all(top.join("here/mount")).unwrap();
+    fs::write(top.join("here/file"), b"").unwrap();
+    let mount = top.join("here/mount");
+    if rustix::mount::mount("none", &mount, "tmpfs", rustix::mount::MountFlags::empty(), None).is_err() {
+        crate::support::present("the right to mount", false);
+        return;
+    }
+    let _mounted = Mounted(&mount);
+    fs::create_dir_all(mount.join("inside/wanted")).unwrap();
+    fs::write(mount.join("inside/file"), b"").unwrap();
+    let one = WalkOptions { one_file_system: true, ..inline() };
+    let shown = |sources: &[PathBuf], options: &WalkOptions| -> Vec<String> {
+        let below = top.iter().count();
+        let listings = walk(sources, options.clone());
+        let deep = listings.iter().filter(|l| l.dir.depth() >= below);
+        deep.map(|l| format!("{}={}{}", l.dir.name().escape_ascii(), l.entries.len(), not_entered(l)))
+            .collect()
+    };
+    let here = top.join("here");
+    assert_eq!(shown(std::slice::from_ref(&here), &inline()), ["here=2", "mount=1", "inside=2", "wanted=0"]);
+    assert_eq!(shown(std::slice::from_ref(&here), &one), ["here=2", "mount=0 not entered"]);
+    let with_mount = [here.clone(), mount.clone()];
+    assert_eq!(shown(&with_mount, &one), ["here=2", "mount=1", "inside=2", "wanted=0"]);
+    let with_inner = [here, mount.join("inside/wanted")];
+    assert_eq!(shown(&with_inner, &one), ["here=2", "mount=1", "inside=1", "wanted=0"]);
+}
+
+fn not_entered(listing: &Listing) -> &'static str {
+    match listing.not_entered {
+        Some(NotEntered::OtherFileSystem) => " not entered",
+        Some(NotEntered::Virtual(name)) => name,
+        None => "",
+    }
+}
+
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::empty()).unwrap();
+    }
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! Tests of the crate as its users see it, on the real file system of the machine.
+
+mod round_trip;
+mod support;
+mod target;
+mod walk;
