@@ -4,6 +4,7 @@
 //! Costs memory of the object's size; packs are 16 MiB.
 
 use crate::{ObjectName, PutMode, StoreResult, Upload};
+use std::sync::Arc;
 
 /// Room set aside at once; a larger hint may be a mistake (bytes).
 const RESERVE_MAX_BYTES: u64 = 64 << 20;
@@ -16,7 +17,7 @@ pub(crate) struct BufferedUpload<F> {
 
 impl<F> BufferedUpload<F>
 where
-    F: FnOnce(Vec<u8>, &ObjectName, PutMode) -> StoreResult<()> + Send + 'static,
+    F: FnOnce(Arc<Vec<u8>>, &ObjectName, PutMode) -> StoreResult<()> + Send + 'static,
 {
     pub(crate) fn start(len_hint_bytes: u64, store_it: F) -> Box<dyn Upload> {
         let room = usize::try_from(len_hint_bytes.min(RESERVE_MAX_BYTES)).unwrap_or(0);
@@ -26,7 +27,7 @@ where
 
 impl<F> Upload for BufferedUpload<F>
 where
-    F: FnOnce(Vec<u8>, &ObjectName, PutMode) -> StoreResult<()> + Send,
+    F: FnOnce(Arc<Vec<u8>>, &ObjectName, PutMode) -> StoreResult<()> + Send,
 {
     fn write(&mut self, bytes: &[u8]) -> StoreResult<()> {
         self.bytes.extend_from_slice(bytes);
@@ -34,6 +35,6 @@ where
     }
 
     fn finish(self: Box<Self>, name: &ObjectName, mode: PutMode) -> StoreResult<()> {
-        (self.store_it)(self.bytes, name, mode)
+        (self.store_it)(Arc::new(self.bytes), name, mode)
     }
 }

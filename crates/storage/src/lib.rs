@@ -12,19 +12,31 @@
 //!   *if* [`Capabilities::list_after_write`] holds. What a place really keeps is probed, never assumed.
 
 mod buffered;
+pub mod conformance;
 mod error;
 mod local;
+mod location;
 mod name;
+mod probe;
 mod record;
+#[cfg(feature = "remote")]
+mod remote;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 mod sim;
 
 pub use error::{ErrorKind, StoreError, StoreResult};
 pub use local::{LocalOptions, LocalStore};
+pub use location::{BucketLocation, BucketService, Location, WebdavLocation};
 pub use name::ObjectName;
+pub use probe::{CreateNewKept, ProbeResult, probe};
 pub use record::{RecordStore, Request, RequestCounts, RequestKind, RequestLog};
+#[cfg(feature = "remote")]
+pub use remote::{Lookup, RemoteOptions, RemoteStore};
 pub use sim::{Crash, CrashPoint, Faults, SimStore};
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a `put` may do when the name is already taken.
@@ -89,6 +101,10 @@ pub trait Store: Send + Sync {
     fn capabilities(&self) -> Capabilities;
     /// Stores a whole object. See [`Store::sync`] for when it survives a power cut.
     fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()>;
+    /// Like `put`, of bytes that a store may keep hold of instead of copying them.
+    fn put_shared(&self, name: &ObjectName, bytes: &Arc<Vec<u8>>, mode: PutMode) -> StoreResult<()> {
+        self.put(name, bytes, mode)
+    }
     /// Starts an object that is written in pieces and named last. `len_hint_bytes` is a guess.
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>>;
     /// Reads a whole object; refuses with [`ErrorKind::TooLarge`] beyond `max_bytes`.

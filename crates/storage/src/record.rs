@@ -152,10 +152,15 @@ impl Store for RecordStore {
         self.log.note(RequestKind::Put, name.as_str(), |()| bytes.len() as u64, outcome)
     }
 
+    fn put_shared(&self, name: &ObjectName, bytes: &Arc<Vec<u8>>, mode: PutMode) -> StoreResult<()> {
+        let outcome = self.inner.put_shared(name, bytes, mode);
+        self.log.note(RequestKind::Put, name.as_str(), |()| bytes.len() as u64, outcome)
+    }
+
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>> {
         let (inner, log) = (self.inner.clone(), self.log.clone());
-        Ok(BufferedUpload::start(len_hint_bytes, move |bytes: Vec<u8>, name: &ObjectName, mode| {
-            let outcome = inner.put(name, &bytes, mode);
+        Ok(BufferedUpload::start(len_hint_bytes, move |bytes, name: &ObjectName, mode| {
+            let outcome = inner.put_shared(name, &bytes, mode);
             log.note(RequestKind::Put, name.as_str(), |()| bytes.len() as u64, outcome)
         }))
     }

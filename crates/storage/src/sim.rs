@@ -233,7 +233,7 @@ impl Store for SimStore {
 
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>> {
         let store = self.clone();
-        Ok(BufferedUpload::start(len_hint_bytes, move |bytes: Vec<u8>, name: &ObjectName, mode| {
+        Ok(BufferedUpload::start(len_hint_bytes, move |bytes, name: &ObjectName, mode| {
             store.put(name, &bytes, mode)
         }))
     }

@@ -1,0 +1,309 @@
+//! Object stores and WebDAV servers, all reached through OpenDAL, which no other part of lifeboat names.
+//!
+//! Blocking calls over one private runtime that all remote stores share. Keeps the promises of `Store` as
+//! far as the place does: `CreateNew` is the server's own condition on S3, Google and Azure, and a look
+//! beforehand elsewhere. A WebDAV object is sent under a temporary name and moved, because not every
+//! server hides half an upload. Nothing is retried here, and lists are put into name order.
+
+mod errors;
+mod http;
+mod listing;
+mod service;
+
+pub use service::Lookup;
+
+use crate::{
+    Capabilities, CreateNew, ErrorKind, Location, ObjectInfo, ObjectName, PutMode, Store, StoreError,
+    StoreResult, Upload, buffered::BufferedUpload,
+};
+use bytes::Bytes;
+use errors::failed;
+use futures_util::TryStreamExt;
+use opendal::{Buffer, HttpTransporter, Metadata, OperationContext, Operator};
+use std::future::Future;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Runtime;
+
+/// Larger objects are sent in parts (bytes). Packs stay below, which is one request each.
+const WHOLE_PUT_MAX_BYTES: usize = 64 << 20;
+/// Size of such a part (bytes). S3 allows 10,000 parts, so 160 GiB.
+const PART_BYTES: usize = 16 << 20;
+/// No request takes longer than this and what its bytes need at [`SLOWEST_BYTES_PER_S`].
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(180);
+/// A line slower than this counts as cut (bytes per second).
+const SLOWEST_BYTES_PER_S: u64 = 16 << 10;
+/// The folder of unfinished WebDAV uploads. No object name may begin with it.
+const TEMP_FOLDER: &str = "tmp";
+
+static TEMP_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// How a remote store is opened.
+#[derive(Clone, Copy, Default)]
+pub struct RemoteOptions<'a> {
+    /// Where credentials come from; `None` knows none.
+    pub lookup: Option<Lookup<'a>>,
+    /// Certificates in PEM that are trusted beside the system's.
+    pub extra_roots_pem: Option<&'a [u8]>,
+    /// Looks before each new object instead of trusting the server's condition: for servers that the
+    /// probe has seen to accept the condition and to replace all the same.
+    pub look_before_create: bool,
+}
+
+/// An object store or WebDAV server as a store. Clones share connections.
+#[derive(Clone)]
+pub struct RemoteStore {
+    operator: Operator,
+    runtime: &'static Runtime,
+    location: Arc<str>,
+    is_webdav: bool,
+    /// Whether the server itself refuses to replace; dropped when it turns out not to know the condition.
+    conditional: Arc<AtomicBool>,
+}
+
+impl RemoteStore {
+    /// Prepares a store; nothing is sent yet, so a wrong address or login shows at the first request.
+    pub fn open(location: &Location, options: RemoteOptions<'_>) -> StoreResult<Self> {
+        let nothing = |_: &str| None;
+        let operator = service::operator(location, options.lookup.unwrap_or(&nothing))?;
+        let client = http::client(options.extra_roots_pem)?;
+        let transport = opendal_http_transport_reqwest::ReqwestTransport::new(client);
+        let context = OperationContext::default().with_http_transport(HttpTransporter::new(transport));
+        let operator = operator.with_context(context);
+        let conditional =
+            operator.info().capability().write_with_if_not_exists && !options.look_before_create;
+        Ok(Self {
+            operator,
+            runtime: runtime()?,
+            location: location.to_string().into(),
+            is_webdav: matches!(location, Location::Webdav(_)),
+            conditional: Arc::new(AtomicBool::new(conditional)),
+        })
+    }
+
+    /// Runs a request to its end, or until it has taken longer than any line that is alive.
+    fn run<T>(
+        &self,
+        what: impl Fn() -> String,
+        bytes: u64,
+        request: impl Future<Output = opendal::Result<T>>,
+    ) -> StoreResult<T> {
+        let time_max = REQUEST_TIME_MAX + Duration::from_secs(bytes / SLOWEST_BYTES_PER_S);
+        let outcome = self.runtime.block_on(async { tokio::time::timeout(time_max, request).await });
+        match outcome {
+            Ok(outcome) => outcome.map_err(|error| failed(what(), &error)),
+            Err(_) => {
+                let why = format!("no answer within {} s", time_max.as_secs());
+                Err(StoreError::new(ErrorKind::Transient, what()).because(why))
+            }
+        }
+    }
+
+    fn put_buffer(&self, name: &ObjectName, content: Buffer, mode: PutMode) -> StoreResult<()> {
+        if self.is_webdav {
+            return self.put_by_move(name, content, mode);
+        }
+        if mode == PutMode::CreateNew && self.conditional.load(Ordering::Relaxed) {
+            return match self.write(name.as_str(), content.clone(), true) {
+                // A server that does not know the condition says so once; from then on we look beforehand.
+                Err(error) if error.kind() == ErrorKind::Other && is_not_implemented(&error) => {
+                    self.conditional.store(false, Ordering::Relaxed);
+                    self.refuse_taken(name)?;
+                    self.write(name.as_str(), content, false)
+                }
+                other => other,
+            };
+        }
+        if mode == PutMode::CreateNew {
+            self.refuse_taken(name)?;
+        }
+        self.write(name.as_str(), content, false)
+    }
+
+    fn write(&self, path: &str, content: Buffer, if_not_exists: bool) -> StoreResult<()> {
+        let len = content.len();
+        let mut request = self.operator.write_with(path, content);
+        if if_not_exists {
+            request = request.if_not_exists(true);
+        }
+        if len > WHOLE_PUT_MAX_BYTES {
+            request = request.chunk(PART_BYTES).concurrent(2);
+        }
+        self.run(|| format!("write {path}"), len as u64, async { request.await.map(|_| ()) })
+    }
+
+    fn refuse_taken(&self, name: &ObjectName) -> StoreResult<()> {
+        match self.stat(name) {
+            Ok(_) => Err(StoreError::new(ErrorKind::AlreadyExists, format!("write {name}"))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_by_move(&self, name: &ObjectName, content: Buffer, mode: PutMode) -> StoreResult<()> {
+        if name.as_str().split('/').next() == Some(TEMP_FOLDER) {
+            return Err(StoreError::new(ErrorKind::Config, format!("use {name} as the name of an object")));
+        }
+        if mode == PutMode::CreateNew {
+            self.refuse_taken(name)?;
+        }
+        let temp = temp_name();
+        let outcome = self.write(&temp, content, false).and_then(|()| {
+            self.run(|| format!("name {name}"), 0, self.operator.rename(&temp, name.as_str()))
+        });
+        if outcome.is_err() {
+            // What cannot be removed now costs space only; the error that is told is the first one.
+            let _ = self.run(String::new, 0, self.operator.delete(&temp));
+        }
+        outcome
+    }
+
+    async fn read_bounded(&self, name: &ObjectName, max_bytes: u64) -> opendal::Result<Option<Vec<u8>>> {
+        let reader = self.operator.reader(name.as_str()).await?;
+        let mut parts = reader.into_stream(..).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = parts.try_next().await? {
+            if bytes.len() as u64 + part.len() as u64 > max_bytes {
+                return Ok(None);
+            }
+            part.for_each(|slice| bytes.extend_from_slice(&slice));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// Lets a request hold on to an object without a copy of it.
+struct SharedBytes(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Unique among the clients of a place: two machines may have the same process number.
+fn temp_name() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let number = TEMP_NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{TEMP_FOLDER}/{:x}-{}-{number}", since.as_nanos(), std::process::id())
+}
+
+fn is_not_implemented(error: &StoreError) -> bool {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    cause.contains("HTTP status 501") || cause.contains("NotImplemented")
+}
+
+/// One runtime for all remote stores. The calling threads do most of the work themselves.
+fn runtime() -> StoreResult<&'static Runtime> {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime);
+    }
+    let made = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("lifeboat-remote")
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            StoreError::new(ErrorKind::Other, "start the threads for remote places").because(error)
+        })?;
+    Ok(RUNTIME.get_or_init(|| made))
+}
+
+fn info_of(name: ObjectName, metadata: &Metadata) -> ObjectInfo {
+    let received = metadata.last_modified().map(SystemTime::from);
+    ObjectInfo { name, len_bytes: metadata.content_length(), received }
+}
+
+impl Store for RemoteStore {
+    fn location(&self) -> String {
+        self.location.to_string()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let create_new = match self.conditional.load(Ordering::Relaxed) {
+            true => CreateNew::Atomic,
+            false => CreateNew::BestEffort,
+        };
+        Capabilities {
+            create_new,
+            list_after_write: true,
+            received_time: true,
+            parallel_requests: if self.is_webdav { 4 } else { 16 },
+            local: false,
+        }
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()> {
+        self.put_buffer(name, Buffer::from(bytes.to_vec()), mode)
+    }
+
+    fn put_shared(&self, name: &ObjectName, bytes: &Arc<Vec<u8>>, mode: PutMode) -> StoreResult<()> {
+        self.put_buffer(name, Buffer::from(Bytes::from_owner(SharedBytes(bytes.clone()))), mode)
+    }
+
+    fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>> {
+        let store = self.clone();
+        Ok(BufferedUpload::start(len_hint_bytes, move |bytes, name: &ObjectName, mode| {
+            store.put_shared(name, &bytes, mode)
+        }))
+    }
+
+    fn get(&self, name: &ObjectName, max_bytes: u64) -> StoreResult<Vec<u8>> {
+        let what = || format!("read {name}");
+        // The time allowed covers what may come at most, but no more than the largest object of ours.
+        let time_bytes = max_bytes.min(WHOLE_PUT_MAX_BYTES as u64);
+        let bytes = self.run(what, time_bytes, self.read_bounded(name, max_bytes))?;
+        bytes.ok_or_else(|| StoreError::new(ErrorKind::TooLarge, what()))
+    }
+
+    fn get_range(&self, name: &ObjectName, range: Range<u64>) -> StoreResult<Vec<u8>> {
+        let what = || format!("read bytes {}..{} of {name}", range.start, range.end);
+        let truncated = || StoreError::new(ErrorKind::Truncated, what());
+        let Some(len) = range.end.checked_sub(range.start) else {
+            return Err(StoreError::new(ErrorKind::Config, what()));
+        };
+        if len == 0 {
+            // HTTP cannot ask for no bytes.
+            return if self.stat(name)?.len_bytes < range.end { Err(truncated()) } else { Ok(Vec::new()) };
+        }
+        // At most what an object of ours can hold is awaited; the answer decides, not the question.
+        let time_bytes = len.min(WHOLE_PUT_MAX_BYTES as u64);
+        let request = self.operator.read_with(name.as_str()).range(range.clone());
+        match self.run(what, time_bytes, async { request.await }) {
+            Ok(bytes) if bytes.len() as u64 == len => Ok(bytes.to_vec()),
+            Err(error) if !matches!(error.kind(), ErrorKind::Other | ErrorKind::Transient) => Err(error),
+            short_or_failed => {
+                // A short answer is either a short object or a cut line; only the object's length tells.
+                if self.stat(name)?.len_bytes < range.end {
+                    return Err(truncated());
+                }
+                short_or_failed.and_then(|_| Err(StoreError::new(ErrorKind::Transient, what())))
+            }
+        }
+    }
+
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> StoreResult<()> {
+        match self.is_webdav {
+            true => listing::by_folder(self, prefix, visit),
+            false => listing::flat(self, prefix, visit),
+        }
+    }
+
+    fn stat(&self, name: &ObjectName) -> StoreResult<ObjectInfo> {
+        let what = || format!("look at {name}");
+        let metadata = self.run(what, 0, self.operator.stat(name.as_str()))?;
+        match metadata.is_file() {
+            true => Ok(info_of(name.clone(), &metadata)),
+            false => Err(StoreError::new(ErrorKind::NotFound, what())),
+        }
+    }
+
+    fn delete(&self, name: &ObjectName) -> StoreResult<()> {
+        // These services say yes to the removal of what is not there.
+        self.stat(name)?;
+        self.run(|| format!("delete {name}"), 0, self.operator.delete(name.as_str()))
+    }
+}
