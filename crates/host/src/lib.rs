@@ -5,7 +5,9 @@
 //! so paths may be longer than the kernel takes. Knows no repository and prints nothing.
 
 mod directory;
+mod folder_files;
 mod getent;
+mod glob;
 mod linux;
 mod linux_attributes;
 mod lister;
@@ -14,22 +16,27 @@ mod remove;
 
 pub mod apply;
 pub mod attributes;
+pub mod explain;
+pub mod files_from;
 pub mod listing;
 pub mod owners;
+pub mod pattern;
 pub mod read;
 pub mod restore_file;
 pub mod rules;
 pub mod sources;
 pub mod stat;
+pub mod stream;
 pub mod target;
 pub mod walk;
 
 pub use apply::{Attributes, Part, Unapplied};
 pub use attributes::{Extras, Xattr};
 pub use directory::Directory;
-pub use listing::{Fault, FaultKind, Found, Listing, NotEntered};
+pub use explain::Explanation;
+pub use listing::{Excluded, Fault, FaultKind, Found, Listing, NotEntered};
 pub use owners::Owners;
-pub use rules::Rules;
+pub use rules::{Exclusion, Rules};
 pub use stat::{Kind, Stat, Timestamp};
 pub use target::{Existing, InPlace, NewFile, Target, TargetDir, TargetOptions};
 pub use walk::{Walk, WalkOptions};

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::directory::Directory;
 use crate::linux;
 use crate::listing::{Excluded, Fault, FaultKind, Found, Listing, NotEntered, RUN_ENTRIES_MAX};
-use crate::rules::{Exclusion, Rules};
+use crate::rules::{Exclusion, FolderRules, Rules, Verdict};
 use crate::sources::Wanted;
 use crate::stat::{Kind, Stat};
 
@@ -30,6 +30,8 @@ pub(crate) struct Task {
     /// True for a directory that was named as a source.
     is_source: bool,
     not_entered: Option<NotEntered>,
+    /// The rules that hold in the parent directory.
+    folder: Arc<FolderRules>,
     rest: Option<Box<Rest>>,
 }
 
@@ -46,6 +48,7 @@ pub(crate) struct Family {
     device: u64,
     whole: bool,
     wanted: Option<Arc<Wanted>>,
+    folder: Arc<FolderRules>,
     names: Names,
     next: usize,
 }
@@ -70,17 +73,38 @@ struct NameRef {
     start: u32,
     /// Length without the NUL.
     len: u16,
+    is_directory: Certainty,
+    /// A directory that is left out but leads to a source.
+    narrowed: bool,
     inode: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    Yes,
+    No,
+    Unknown,
 }
 
 impl Names {
     /// Adds a name that ends with its NUL. Fails once the names alone take 4 GiB.
-    fn push(&mut self, name: &[u8], inode: u64) -> Result<(), Errno> {
+    fn push(&mut self, name: &[u8], inode: u64, kind: Option<Kind>) -> Result<(), Errno> {
         let start = u32::try_from(self.arena.len()).map_err(|_| Errno::OVERFLOW)?;
         let len = u16::try_from(name.len() - 1).map_err(|_| Errno::NAMETOOLONG)?;
         self.arena.extend_from_slice(name);
-        self.refs.push(NameRef { start, len, inode });
+        let is_directory = match kind {
+            Some(Kind::Directory) => Certainty::Yes,
+            Some(_) => Certainty::No,
+            None => Certainty::Unknown,
+        };
+        self.refs.push(NameRef { start, len, is_directory, narrowed: false, inode });
         Ok(())
+    }
+
+    /// Looks for a name; they must be sorted.
+    fn contain(&self, name: &[u8]) -> bool {
+        let end = |r: &NameRef| r.start as usize + r.len as usize;
+        self.refs.binary_search_by(|r| self.arena[r.start as usize..end(r)].cmp(name)).is_ok()
     }
 
     fn get(&self, i: usize) -> &[u8] {
@@ -107,8 +131,8 @@ impl Names {
 
 impl Family {
     fn of(task: &Task, device: u64) -> Family {
-        let (dir, wanted) = (task.dir.clone(), task.wanted.clone());
-        Family { dir, device, whole: task.whole, wanted, names: Names::default(), next: 0 }
+        let (dir, wanted, folder) = (task.dir.clone(), task.wanted.clone(), task.folder.clone());
+        Family { dir, device, whole: task.whole, wanted, folder, names: Names::default(), next: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -121,12 +145,12 @@ impl Family {
             return None;
         }
         let name = self.names.get(self.next);
-        let inode = self.names.refs[self.next].inode;
+        let NameRef { inode, narrowed, .. } = self.names.refs[self.next];
         let device = self.device_of(self.next);
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.children.get(name)).cloned();
-        let is_source = wanted.as_ref().is_some_and(|wanted| wanted.whole);
+        let is_source = wanted.as_ref().is_some_and(|wanted| wanted.whole) && !narrowed;
         let crosses = device != self.device && one_file_system && self.whole && !is_source;
-        let whole = (self.whole && !crosses) || is_source;
+        let whole = (self.whole && !crosses && !narrowed) || is_source;
         let leads_on = wanted.as_ref().is_some_and(|wanted| !wanted.children.is_empty());
         let task = Task {
             dir: if whole { self.dir.child(name) } else { self.dir.passage(name) },
@@ -136,19 +160,21 @@ impl Family {
             whole,
             is_source,
             not_entered: (crosses && !leads_on).then_some(NotEntered::OtherFileSystem),
+            folder: self.folder.clone(),
             rest: None,
         };
         self.next += 1;
         Some(task)
     }
 
-    fn push(&mut self, name: &[u8], stat: &Stat) -> Result<(), Errno> {
+    fn push(&mut self, name: &[u8], stat: &Stat, narrowed: bool) -> Result<(), Errno> {
         let start = self.names.arena.len();
         self.names.arena.extend_from_slice(&stat.device.to_ne_bytes());
         self.names.arena.extend_from_slice(name);
         self.names.arena.push(0);
         let start = u32::try_from(start + 8).map_err(|_| Errno::OVERFLOW)?;
-        self.names.refs.push(NameRef { start, len: name.len() as u16, inode: stat.inode });
+        let (len, is_directory) = (name.len() as u16, Certainty::Yes);
+        self.names.refs.push(NameRef { start, len, is_directory, narrowed, inode: stat.inode });
         Ok(())
     }
 
@@ -171,6 +197,7 @@ impl Task {
             is_source: whole,
             wanted: Some(Arc::new(wanted)),
             not_entered: None,
+            folder: FolderRules::outside(),
             rest: None,
         }
     }
@@ -185,6 +212,7 @@ impl Task {
             whole: true,
             is_source: true,
             not_entered: None,
+            folder: FolderRules::outside(),
             rest: None,
         }
     }
@@ -245,6 +273,9 @@ impl Lister {
         }
         listing.filtered = !task.whole;
         self.read_names(&task, &fd, &mut listing);
+        if self.rules.judge_names() {
+            self.apply_rules(&mut task, &fd, &mut listing);
+        }
         let rest =
             Rest { names: std::mem::take(&mut self.names), next: 0, family: Family::of(&task, stat.device) };
         self.list_run(task, rest, listing, &fd)
@@ -277,11 +308,11 @@ impl Lister {
             let wanted = task.wanted.iter().flat_map(|wanted| wanted.children.keys());
             for name in wanted {
                 let with_nul: Vec<u8> = name.iter().copied().chain([0]).collect();
-                names.push(&with_nul, 0).expect("a few names that came from paths");
+                names.push(&with_nul, 0, None).expect("a few names that came from paths");
             }
             return;
         }
-        let read = linux::each_name(fd, &mut self.buffer, |name, inode, _kind| names.push(name, inode));
+        let read = linux::each_name(fd, &mut self.buffer, |name, inode, kind| names.push(name, inode, kind));
         // Listing moves the offset of a descriptor that may be listed again.
         let _ = rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(0));
         if let Err(errno) = read {
@@ -290,6 +321,47 @@ impl Lister {
             listing.faults.push(fault);
         }
         names.sort();
+    }
+
+    /// Finds out which rules hold here and takes out the names they leave out.
+    fn apply_rules(&mut self, task: &mut Task, fd: &OwnedFd, listing: &mut Listing) {
+        if task.whole {
+            let names = &self.names;
+            let there = |name: &[u8]| names.contain(name);
+            let (folder, unreadable) = self.rules.enter(&task.folder, &task.dir, task.is_source, there);
+            task.folder = folder;
+            for (name, errno) in unreadable {
+                listing.faults.push(Fault::new(Some(&name), "cannot read the rules in it", errno));
+            }
+        }
+        let dir = task.dir.clone();
+        let mut path = dir.components();
+        let depth = path.len();
+        let mut refs = std::mem::take(&mut self.names.refs);
+        refs.retain_mut(|r| {
+            let name = &self.names.arena[r.start as usize..r.start as usize + r.len as usize];
+            let wanted = task.wanted.as_ref().and_then(|wanted| wanted.children.get(name));
+            let is_source = wanted.is_some_and(|wanted| wanted.whole);
+            if !task.whole && !is_source {
+                return true;
+            }
+            let is_directory = match r.is_directory {
+                Certainty::Unknown => {
+                    linux::stat_name(fd, name).is_ok_and(|stat| stat.kind == Kind::Directory)
+                }
+                certain => certain == Certainty::Yes,
+            };
+            path.truncate(depth);
+            path.push(name);
+            let judged = self.rules.judge(&task.folder, &path, is_directory, is_source);
+            let Verdict::Excluded(why) = judged else { return true };
+            r.narrowed = wanted.is_some_and(|wanted| !wanted.children.is_empty());
+            if !r.narrowed {
+                exclude(self.report_excluded, listing, name, is_directory, why);
+            }
+            r.narrowed
+        });
+        self.names.refs = refs;
     }
 
     fn list_run(&mut self, mut task: Task, mut rest: Rest, mut listing: Listing, fd: &OwnedFd) -> Outcome {
@@ -334,25 +406,25 @@ impl Lister {
             let name = names.get(i);
             match stat {
                 Ok(stat) => match self.rules.judge_stat(stat) {
-                    Some(why) => self.exclude(listing, name, false, why),
-                    None => keep(listing, family, name, stat),
+                    Some(why) => exclude(self.report_excluded, listing, name, false, why),
+                    None => keep(listing, family, name, stat, names.refs[i].narrowed),
                 },
                 Err(errno) => listing.faults.push(Fault::new(Some(name), "cannot read its metadata", *errno)),
             }
         }
     }
+}
 
-    fn exclude(&self, listing: &mut Listing, name: &[u8], is_directory: bool, why: Exclusion) {
-        listing.excluded_count += 1;
-        if self.report_excluded {
-            let name = listing.push_name(name);
-            listing.excluded.push(Excluded { name, is_directory, why });
-        }
+fn exclude(report: bool, listing: &mut Listing, name: &[u8], is_directory: bool, why: Exclusion) {
+    listing.excluded_count += 1;
+    if report {
+        let name = listing.push_name(name);
+        listing.excluded.push(Excluded { name, is_directory, why });
     }
 }
 
-fn keep(listing: &mut Listing, family: &mut Family, name: &[u8], stat: &Stat) {
-    if stat.kind == Kind::Directory && family.push(name, stat).is_err() {
+fn keep(listing: &mut Listing, family: &mut Family, name: &[u8], stat: &Stat, narrowed: bool) {
+    if stat.kind == Kind::Directory && family.push(name, stat, narrowed).is_err() {
         let text = "too many subdirectories".to_string();
         listing.faults.push(Fault { name: Some(name.into()), kind: FaultKind::Unreadable, errno: 0, text });
     }
