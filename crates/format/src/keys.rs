@@ -164,6 +164,15 @@ impl Keys {
         self.family
     }
 
+    /// 32 bytes that only these keys have, the same for owners and maintainers. Tells nothing about them.
+    pub(crate) fn fingerprint(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_derive_key("lifeboat 2026 v1 fingerprint");
+        for purpose in MAINTAIN {
+            hasher.update(self.shared(purpose).bytes());
+        }
+        zeroize::Zeroizing::new(*hasher.finalize().as_bytes())
+    }
+
     /// The plaintext of a bundle that grants `capability`. Fails when these keys lack it themselves.
     pub fn to_bundle(&self, capability: Capability) -> FormatResult<zeroize::Zeroizing<Vec<u8>>> {
         let mut out = zeroize::Zeroizing::new(Vec::with_capacity(512));
@@ -200,8 +209,10 @@ impl Keys {
         for _ in 0..n {
             let tag = r.u8()? as usize;
             let key = Key(r.array()?);
-            if let Some(slot) = found.get_mut(tag) {
-                *slot = Some(key);
+            if let Some(slot) = found.get_mut(tag)
+                && slot.replace(key).is_some()
+            {
+                return Err(r.error("a key stands there twice"));
             }
         }
         r.end()?;
@@ -315,6 +326,7 @@ mod tests {
         let owner = Keys::owner(FamilyId([1; 16]), Key::new([2; 32]));
         let bundle = owner.to_bundle(Capability::Maintain).unwrap();
         let maintain = Keys::from_bundle(FamilyId([1; 16]), Capability::Maintain, &bundle).unwrap();
+        assert_eq!(owner.fingerprint(), maintain.fingerprint());
         for purpose in MAINTAIN {
             assert_eq!(owner.shared(purpose).bytes(), maintain.shared(purpose).bytes());
         }

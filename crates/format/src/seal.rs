@@ -2,8 +2,8 @@
 //!
 //! `sealed = salt 24 | ciphertext | tag 16`. The message key is the keyed BLAKE3 of the salt, so each key
 //! seals one message, the nonce is always zero, and there is no counter to keep over threads or crashes.
-//! The salt hashes fresh randomness *and* the message: should a resumed virtual machine repeat its
-//! randomness, different messages still get different keys.
+//! The salt hashes fresh randomness, the context *and* the message: should a resumed virtual machine
+//! repeat its randomness, different messages still get different keys.
 
 use crate::error::{FormatError, FormatResult};
 use crate::keys::Key;
@@ -64,10 +64,10 @@ pub(crate) fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-/// Draws the salt of a message: hedged by the message itself.
-fn draw_salt(salt_key: &Key, entropy: &[u8; 32], message: &[u8]) -> [u8; SALT_BYTES] {
+/// Draws the salt of a message: hedged by its context and itself.
+fn draw_salt(salt_key: &Key, entropy: &[u8; 32], aad: &[u8], message: &[u8]) -> [u8; SALT_BYTES] {
     let mut hasher = blake3::Hasher::new_keyed(salt_key.bytes());
-    hasher.update(entropy).update(message);
+    hasher.update(entropy).update(&(aad.len() as u64).to_le_bytes()).update(aad).update(message);
     hasher.finalize().as_bytes()[..SALT_BYTES].try_into().expect("a hash has 32 bytes")
 }
 
@@ -90,7 +90,7 @@ pub fn seal_in_place(
     start: usize,
 ) {
     let body = start + SALT_BYTES;
-    let salt = draw_salt(salt_key, entropy, &buffer[body..]);
+    let salt = draw_salt(salt_key, entropy, aad, &buffer[body..]);
     buffer[start..body].copy_from_slice(&salt);
     let cipher = suite.one_shot(&message_key(key, suite, &salt));
     let tag = cipher
@@ -172,7 +172,9 @@ mod tests {
         let (key, salt) = keys();
         let a = seal(&key, &salt, Suite::Aes256Gcm, &[0; 32], b"", b"one message");
         let b = seal(&key, &salt, Suite::Aes256Gcm, &[0; 32], b"", b"two message");
+        let c = seal(&key, &salt, Suite::Aes256Gcm, &[0; 32], b"context", b"one message");
         assert_ne!(a[..SALT_BYTES], b[..SALT_BYTES]);
+        assert_ne!(a[..SALT_BYTES], c[..SALT_BYTES]);
     }
 
     #[test]
@@ -182,5 +184,5 @@ mod tests {
         assert_eq!(blake3::hash(&sealed).to_hex().as_str(), KNOWN_SEAL, "nonces, salts or keys changed");
     }
 
-    const KNOWN_SEAL: &str = "5bde49f80d5d762071794c15207aa7d2707c69037d54234ef7168367312d40cd";
+    const KNOWN_SEAL: &str = "8e364cfcfc323993c48fb133054ea8879c8570eca346d5a85f90ce427994c7fb";
 }

@@ -2,8 +2,10 @@
 //!
 //! A slot is an X25519 key pair whose private half is wrapped by a password, a key file or the recovery
 //! key. Bundles of keys are sealed to the public half, so that a later epoch can be given to a slot
-//! without its secret. Wrapping and sealing are key-committing: 32 bytes derived along with each key are
-//! stored and compared first, so that one ciphertext cannot be tried against many passwords at once.
+//! without its secret. Anybody can seal *something* to a public half, so the wrapped part also holds a
+//! fingerprint of the family's keys: a storage operator who puts a bundle of his own keys into a slot is
+//! found out. Wrapping and sealing are key-committing: 32 bytes derived along with each key are stored and
+//! compared first, so that one ciphertext cannot be tried against many passwords at once.
 
 use crate::envelope::{self, ObjectType};
 use crate::error::{FormatError, FormatResult};
@@ -20,6 +22,8 @@ use zeroize::Zeroizing;
 
 const WHAT: &str = "key slot";
 const TAG_BYTES: usize = 16;
+/// Private half 32, fingerprint of the keys 32, tag.
+const WRAPPED_BYTES: usize = 64 + TAG_BYTES;
 
 /// What opens a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ pub struct KeySlot {
     pub created: Timestamp,
     salt: [u8; 32],
     commitment: [u8; 32],
-    wrapped: [u8; 32 + TAG_BYTES],
+    wrapped: [u8; WRAPPED_BYTES],
     public: [u8; 32],
     bundles: Vec<Bundle>,
 }
@@ -196,19 +200,21 @@ impl KeySlot {
             created,
             salt: entropy.salt,
             commitment: [0; 32],
-            wrapped: [0; 32 + TAG_BYTES],
+            wrapped: [0; WRAPPED_BYTES],
             public: public_half(&entropy.private),
             bundles: Vec::new(),
         };
         let wrapping = slot.wrapping_key(repo, secret)?;
         slot.commitment = wrapping.commitment;
-        let mut private = Zeroizing::new(*entropy.private.bytes());
+        let mut body = Zeroizing::new([0u8; 64]);
+        body[..32].copy_from_slice(entropy.private.bytes());
+        body[32..].copy_from_slice(&*keys.fingerprint());
         let tag = Suite::Aes256Gcm
             .one_shot(&wrapping.key)
-            .seal_in_place_separate_tag(zero_nonce(), Aad::from(slot.wrap_context(repo)), &mut *private)
-            .expect("32 bytes are within the cipher's limit");
-        slot.wrapped[..32].copy_from_slice(&*private);
-        slot.wrapped[32..].copy_from_slice(tag.as_ref());
+            .seal_in_place_separate_tag(zero_nonce(), Aad::from(slot.wrap_context(repo)), &mut *body)
+            .expect("64 bytes are within the cipher's limit");
+        slot.wrapped[..64].copy_from_slice(&*body);
+        slot.wrapped[64..].copy_from_slice(tag.as_ref());
         slot.add_bundle(repo, keys, capability, &entropy.ephemeral)?;
         Ok(slot)
     }
@@ -224,17 +230,18 @@ impl KeySlot {
         let public = public_half(ephemeral);
         let shared = shared_secret(ephemeral, &self.public)?;
         let sealing = self.bundle_key(repo, &shared, &public);
-        let mut body = keys.to_bundle(capability)?.to_vec();
+        let mut body = keys.to_bundle(capability)?;
         let aad = bundle_context(capability as u8, &keys.family());
-        Suite::Aes256Gcm
+        let tag = Suite::Aes256Gcm
             .one_shot(&sealing.key)
-            .seal_in_place_append_tag(zero_nonce(), Aad::from(aad), &mut body)
+            .seal_in_place_separate_tag(zero_nonce(), Aad::from(aad), &mut body)
             .expect("bundles are within the cipher's limit");
+        let sealed = [&body[..], tag.as_ref()].concat();
         self.bundles.push(Bundle {
             capability: capability as u8,
             ephemeral: public,
             commitment: sealing.commitment,
-            sealed: body,
+            sealed,
         });
         Ok(())
     }
@@ -283,13 +290,16 @@ impl KeySlot {
             .one_shot(&wrapping.key)
             .open_in_place(zero_nonce(), Aad::from(self.wrap_context(repo)), &mut body)
             .map_err(|_| wrong.clone())?;
-        let private = Key::new(body[..32].try_into().expect("48 bytes were unwrapped"));
+        let private = Key::new(body[..32].try_into().expect("80 bytes were unwrapped"));
+        let fingerprint: Zeroizing<[u8; 32]> =
+            Zeroizing::new(body[32..64].try_into().expect("80 bytes were unwrapped"));
         let mut bundles: Vec<_> = self.bundles.iter().collect();
         bundles.sort_by_key(|b| b.capability);
         let known = bundles.into_iter().find(|b| Capability::from_u8(b.capability).is_some());
         let bundle = known
             .ok_or(FormatError::TooNew { what: WHAT, why: "it grants nothing known to this version" })?;
-        self.open_bundle(repo, family, &private, bundle)
+        let keys = self.open_bundle(repo, family, &private, bundle)?;
+        if same(&keys.fingerprint(), &fingerprint) { Ok(keys) } else { Err(wrong) }
     }
 
     fn open_bundle(
@@ -465,6 +475,17 @@ mod tests {
             bad.cost = cost;
             assert!(KeySlot::decode(&bad.encode(&RepoId([3; 16])), &RepoId([3; 16])).is_err());
         }
+    }
+
+    #[test]
+    fn a_bundle_of_foreign_keys_in_a_slot_is_refused() {
+        let secret = Secret::Password(b"tide");
+        let mut bad = slot(Capability::Owner, SlotKind::Password, &secret);
+        let foreign = Keys::owner(FamilyId([1; 16]), Key::new([66; 32]));
+        bad.bundles.clear();
+        // Everything this needs is readable by whoever holds the storage.
+        bad.add_bundle(&RepoId([3; 16]), &foreign, Capability::Owner, &Key::new([67; 32])).unwrap();
+        assert!(matches!(unlock(&bad, &secret), Err(FormatError::NotAuthentic { .. })));
     }
 
     #[test]
