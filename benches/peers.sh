@@ -5,7 +5,7 @@
 #
 # What is there already is left alone, so it can be run again after a failure. No package of the system is
 # upgraded: restic comes from Debian unstable by unpacking that one package. Building rustic takes half an
-# hour on two cores. vykar is on no registry: build it from its source and put `vykar` on the PATH by hand.
+# hour on two cores: set CARGO_TARGET_DIR to a folder that stays, and a build that was cut off goes on later. vykar is on no registry: build it from its source and put `vykar` on the PATH by hand.
 set -euo pipefail
 
 prefix=/usr/local
@@ -52,12 +52,12 @@ install_borg() {
 
 install_bupstash() {
     packages libsodium-dev pkg-config gcc
-    CARGO_TARGET_DIR="$scratch/target" cargo install --locked --root "$prefix" --version "$bupstash_version" bupstash
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$scratch/target}" cargo install --locked --root "$prefix" --version "$bupstash_version" bupstash
 }
 
 install_rustic() {
     packages gcc pkg-config
-    CARGO_TARGET_DIR="$scratch/target" cargo install --locked --root "$prefix" --version "^$rustic_version" rustic-rs
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$scratch/target}" cargo install --locked --root "$prefix" --version "^$rustic_version" rustic-rs
 }
 
 failed=()

@@ -9,6 +9,8 @@ import statistics
 
 LIFEBOAT, LIFEBOAT_KEY = "lifeboat", "lifeboat:key"
 MET_ANYWAY_S = 0.05
+# A measurement is called disturbed when others used more than this share of one processor meanwhile.
+DISTURBED_SHARE = 0.25
 MIB_KIB = 1024
 
 OPERATIONS = [
@@ -148,6 +150,7 @@ def corpus_table(corpus, entry):
             lines.append(
                 f"| {title} | " + " | ".join(cell_text(cells, operation, name) for name in names) + " |"
             )
+    lines += disturbance(cells)
     for operation, tool_errors in entry.get("failed", {}).items():
         lines += ["", *(f"Failed: {operation} {tool}: {error}" for tool, error in tool_errors.items())]
     for tool, kinds in entry.get("restored", {}).items():
@@ -159,6 +162,18 @@ def corpus_table(corpus, entry):
                     + ", ".join(f"{what} {n}" for what, n in found.items()),
                 ]
     return lines
+
+
+def disturbance(cells):
+    """Returns a warning when wall times were taken beside other load."""
+    samples = [sample for of_tool in cells.values() for taken in of_tool.values() for sample in taken]
+    disturbed = [s for s in samples if s["other_cpu_s"] > max(0.1, DISTURBED_SHARE * s["wall_s"])]
+    if not disturbed:
+        return []
+    text = (
+        f"Disturbed by other load: {len(disturbed)} of {len(samples)} samples; their wall times say little."
+    )
+    return ["", text]
 
 
 def cell_text(cells, operation, name):
