@@ -251,6 +251,8 @@ def measure_corpus(bench, corpus):
             subprocess.run(["sync"], check=False)
             log(f"deleted {current.place}, waiting {SETTLE_S} s for the file system to settle")
             time.sleep(SETTLE_S)
+    if not args.keep:
+        os.rmdir(os.path.dirname(current.place))
 
 
 def parse():

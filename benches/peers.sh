@@ -5,7 +5,8 @@
 #
 # What is there already is left alone, so it can be run again after a failure. No package of the system is
 # upgraded: restic comes from Debian unstable by unpacking that one package. Building rustic takes half an
-# hour on two cores: set CARGO_TARGET_DIR to a folder that stays, and a build that was cut off goes on later. vykar is on no registry: build it from its source and put `vykar` on the PATH by hand.
+# hour on two cores: set CARGO_TARGET_DIR to a folder that stays, and a build that was cut off goes on later.
+# vykar is on no package registry, so compare.py only names it as missing.
 set -euo pipefail
 
 prefix=/usr/local
