@@ -130,6 +130,11 @@ fn tokens(mut pattern: &[u8]) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
+/// Returns what follows the bracket that closes a class, given what follows the one that opens it.
+pub(crate) fn after_class(pattern: &[u8]) -> Option<&[u8]> {
+    class(pattern).map(|(_, rest)| rest)
+}
+
 /// Reads a class after its opening bracket and returns it with what follows the closing one.
 fn class(mut pattern: &[u8]) -> Option<(Class, &[u8])> {
     let mut class = Class([0; 4]);

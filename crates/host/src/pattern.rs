@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::glob::Glob;
+use crate::glob::{Glob, after_class};
 
 /// Where a pattern was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,14 +153,36 @@ fn lower(text: &[u8]) -> Cow<'_, [u8]> {
 fn steps(body: &[u8]) -> Box<[Step]> {
     let body = body.strip_prefix(b"/").unwrap_or(body);
     let mut steps: Vec<Step> = Vec::new();
-    for component in body.split(|&byte| byte == b'/') {
-        match component {
-            b"**" if steps.last() == Some(&Step::AnyFolders) => {}
-            b"**" => steps.push(Step::AnyFolders),
-            component => steps.push(Step::Component(Glob::new(component))),
+    for component in split_components(body).unwrap_or_else(|| vec![b"["]) {
+        // Git takes three stars for two.
+        let any_folders = component.len() > 1 && component.iter().all(|&byte| byte == b'*');
+        match (any_folders, steps.last()) {
+            (true, Some(Step::AnyFolders)) => {}
+            (true, _) => steps.push(Step::AnyFolders),
+            (false, _) => steps.push(Step::Component(Glob::new(component))),
         }
     }
     steps.into()
+}
+
+/// Splits at slashes, except those in brackets. An escaped slash is still one. `None` if a bracket does not close.
+fn split_components(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut components = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while at < body.len() {
+        match &body[at..] {
+            [b'\\', b'/', ..] | [b'/', ..] => {
+                components.push(&body[start..at]);
+                at += if body[at] == b'/' { 1 } else { 2 };
+                start = at;
+            }
+            [b'\\', _, ..] => at += 2,
+            [b'[', rest @ ..] => at = body.len() - after_class(rest)?.len(),
+            _ => at += 1,
+        }
+    }
+    components.push(&body[start..]);
+    Some(components)
 }
 
 /// As for one component: only the last `**` ever has to take one folder more.
@@ -282,6 +304,7 @@ mod tests {
         assert!(excluded("a/**/b", "a/b") && excluded("a/**/b", "a/x/y/b") && !excluded("a/**/b", "a/x"));
         assert!(excluded("a/**", "a/x/y") && !excluded("a/**", "a/"));
         assert!(excluded("a/*/c", "a/b/c") && !excluded("a/*/c", "a/b/b/c"));
+        assert!(excluded("a/[/[bc]", "a/b") && !excluded("a/[/b", "a/b") && excluded("a\\/b", "a/b"));
         assert!(excluded("/**/x", "x") && excluded("**", "anything/at all"));
     }
 

@@ -198,7 +198,6 @@ fn component() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         4 => "[ab]{1,2}",
         1 => Just("*".to_string()),
-        1 => Just("**".to_string()),
         1 => Just("?".to_string()),
         1 => Just("[ab]".to_string()),
         1 => Just("[!a]*".to_string()),
@@ -206,7 +205,10 @@ fn component() -> impl Strategy<Value = String> {
         1 => Just("a*b".to_string()),
         1 => Just("[".to_string()),
     ];
-    proptest::collection::vec(part, 1..3).prop_map(|parts| parts.concat())
+    // Two stars beside other characters mean one by git's manual, but its program takes them for folders
+    // after a plain beginning ("a**/b" matches "a/x/b"); they stand alone here.
+    let mixed = proptest::collection::vec(part, 1..3).prop_map(|parts| parts.concat().replace("**", "*"));
+    prop_oneof![6 => mixed, 1 => Just("**".to_string()), 1 => Just("***".to_string())]
 }
 
 fn line() -> impl Strategy<Value = String> {
