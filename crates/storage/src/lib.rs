@@ -12,28 +12,36 @@
 //!   *if* [`Capabilities::list_after_write`] holds. What a place really keeps is probed, never assumed.
 
 mod buffered;
+mod cache;
 pub mod conformance;
 mod error;
 mod local;
 mod location;
 mod name;
+mod open;
 mod probe;
 mod record;
 #[cfg(feature = "remote")]
 mod remote;
+mod retry;
 #[cfg(feature = "sftp")]
 pub mod sftp;
 mod sim;
+mod throttle;
 
+pub use cache::{CacheOptions, CacheStore, Verify};
 pub use error::{ErrorKind, StoreError, StoreResult};
 pub use local::{LocalOptions, LocalStore};
 pub use location::{BucketLocation, BucketService, Location, WebdavLocation};
 pub use name::ObjectName;
+pub use open::{Lookup, OpenOptions, RemoteOptions, open};
 pub use probe::{CreateNewKept, ProbeResult, probe};
 pub use record::{RecordStore, Request, RequestCounts, RequestKind, RequestLog};
 #[cfg(feature = "remote")]
-pub use remote::{Lookup, RemoteOptions, RemoteStore};
+pub use remote::RemoteStore;
+pub use retry::{RetryOptions, RetryStore, Wait};
 pub use sim::{Crash, CrashPoint, Faults, SimStore};
+pub use throttle::{ThrottleOptions, ThrottleStore};
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;

@@ -10,11 +10,9 @@ mod http;
 mod listing;
 mod service;
 
-pub use service::Lookup;
-
 use crate::{
-    Capabilities, CreateNew, ErrorKind, Location, ObjectInfo, ObjectName, PutMode, Store, StoreError,
-    StoreResult, Upload, buffered::BufferedUpload,
+    Capabilities, CreateNew, ErrorKind, Location, ObjectInfo, ObjectName, PutMode, RemoteOptions, Store,
+    StoreError, StoreResult, Upload, buffered::BufferedUpload,
 };
 use bytes::Bytes;
 use errors::failed;
@@ -39,18 +37,6 @@ const SLOWEST_BYTES_PER_S: u64 = 16 << 10;
 const TEMP_FOLDER: &str = "tmp";
 
 static TEMP_NUMBER: AtomicU64 = AtomicU64::new(0);
-
-/// How a remote store is opened.
-#[derive(Clone, Copy, Default)]
-pub struct RemoteOptions<'a> {
-    /// Where credentials come from; `None` knows none.
-    pub lookup: Option<Lookup<'a>>,
-    /// Certificates in PEM that are trusted beside the system's.
-    pub extra_roots_pem: Option<&'a [u8]>,
-    /// Looks before each new object instead of trusting the server's condition: for servers that the
-    /// probe has seen to accept the condition and to replace all the same.
-    pub look_before_create: bool,
-}
 
 /// An object store or WebDAV server as a store. Clones share connections.
 #[derive(Clone)]

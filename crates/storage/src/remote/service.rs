@@ -5,11 +5,10 @@
 //! chain of those services is asked: their configuration files and the identity of the machine.
 
 use super::errors;
-use crate::{BucketLocation, BucketService, ErrorKind, Location, StoreError, StoreResult, WebdavLocation};
+use crate::{
+    BucketLocation, BucketService, ErrorKind, Location, Lookup, StoreError, StoreResult, WebdavLocation,
+};
 use opendal::{Builder, Operator, services};
-
-/// Looks up a variable of the environment; empty ones count as absent.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Name of the variable with the WebDAV user.
 pub(super) const WEBDAV_USER: &str = "LIFEBOAT_WEBDAV_USER";
