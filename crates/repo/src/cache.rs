@@ -1,0 +1,123 @@
+//! Files on this machine that save time and nothing else.
+//!
+//! One folder per repository, 0700. Any file may vanish or be damaged at any time: it is then made again.
+//! Without a folder everything is kept in memory for as long as the process runs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a cached file: mapped, or in memory where there is no folder.
+pub enum Mapping {
+    /// A mapped file.
+    Mapped(memmap2::Mmap),
+    /// Bytes in memory.
+    Memory(Vec<u8>),
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Mapping::Mapped(map) => map,
+            Mapping::Memory(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Mapping {
+    fn from(bytes: Vec<u8>) -> Self {
+        Mapping::Memory(bytes)
+    }
+}
+
+/// The cache folder of one repository, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// A cache in this folder, which is made when something is first stored.
+    pub fn at(folder: PathBuf) -> Self {
+        Cache { folder: Some(folder) }
+    }
+
+    /// No folder.
+    pub fn none() -> Self {
+        Cache::default()
+    }
+
+    /// Maps a cached file.
+    pub fn map(&self, name: &str) -> Option<Mapping> {
+        let file = File::open(self.folder.as_ref()?.join(name)).ok()?;
+        map_file(&file)
+    }
+
+    /// Stores a file and maps it; keeps the bytes in memory where that fails.
+    pub fn store(&self, name: &str, bytes: Vec<u8>) -> Mapping {
+        let stored = self.folder.as_ref().and_then(|folder| write_file(folder, name, &bytes));
+        stored.unwrap_or(Mapping::Memory(bytes))
+    }
+
+    /// Reads a small file.
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.folder.as_ref()?.join(name)).ok()
+    }
+
+    /// Removes files whose names begin with `prefix` and are not in `keep`.
+    pub fn retain(&self, prefix: &str, keep: impl Fn(&str) -> bool) {
+        let Some(Ok(entries)) = self.folder.as_ref().map(fs::read_dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if let Some(name) = name.to_str()
+                && name.starts_with(prefix)
+                && !keep(name)
+            {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
+fn map_file(file: &File) -> Option<Mapping> {
+    // SAFETY: cache files are written under a temporary name and renamed when complete, never changed in
+    // place afterwards, and lie in a folder only their owner may write. Rows are bounds-checked on access.
+    unsafe { memmap2::Mmap::map(file) }.ok().map(Mapping::Mapped)
+}
+
+/// Writes beside and renames, so that a reader sees all or nothing.
+fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Option<Mapping> {
+    create_private_folder(folder).ok()?;
+    let partial = folder.join(format!("{name}.{}", std::process::id()));
+    let written = write_private(&partial, bytes).and_then(|file| {
+        fs::rename(&partial, folder.join(name))?;
+        Ok(file)
+    });
+    match written {
+        Ok(file) => map_file(&file),
+        Err(_) => {
+            fs::remove_file(&partial).ok();
+            None
+        }
+    }
+}
+
+fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}

@@ -1,0 +1,299 @@
+//! Making and opening a repository.
+
+use crate::error::{RepoError, RepoResult};
+use crate::names;
+use crate::seed::Seed;
+use crate::slots::{self, NewSlot};
+use format::codec::{Compressor, Level};
+use format::config::{Config, Identity, Parameters};
+use format::envelope;
+use format::id::{FamilyId, RepoId};
+use format::keys::{Capability, Key, Keys};
+use format::kind::Timestamp;
+use format::limits::RECORD_BYTES_MAX;
+use format::seal::Suite;
+use format::slot::Secret;
+use format::{FormatError, FormatResult};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use storage::{ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError};
+use zeroize::Zeroizing;
+
+/// What a user has to unlock a repository with.
+#[derive(Clone)]
+pub enum Credential {
+    /// A password.
+    Password(Zeroizing<Vec<u8>>),
+    /// The random key of a key file or of the recovery sheet.
+    Random(Key),
+}
+
+impl Credential {
+    /// For the functions that compute with it.
+    pub(crate) fn secret(&self) -> Secret<'_> {
+        match self {
+            Credential::Password(password) => Secret::Password(password),
+            Credential::Random(key) => Secret::Random(key),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Credential::Password(_) => "password",
+            Credential::Random(_) => "key",
+        }
+    }
+}
+
+/// What a new repository is to be.
+pub struct NewRepo {
+    /// How it cuts and packs.
+    pub parameters: Parameters,
+    /// Its first ways to unlock.
+    pub slots: Vec<NewSlot>,
+    /// The keys of the family to join; a new family otherwise.
+    pub family: Option<Arc<Keys>>,
+    /// Now.
+    pub created: Timestamp,
+    /// Randomness for ids and keys.
+    pub seed: Seed,
+}
+
+/// How to open.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Cipher for new blocks; the fastest here when absent.
+    pub suite: Option<Suite>,
+}
+
+/// An unlocked repository.
+pub struct Repo {
+    store: Arc<dyn Store>,
+    config: Config,
+    keys: Arc<Keys>,
+    suite: Suite,
+}
+
+impl Repo {
+    /// Makes a repository in an empty place and opens it.
+    pub fn create(store: Arc<dyn Store>, mut new: NewRepo) -> RepoResult<Self> {
+        let config_name = names::name(names::CONFIG);
+        match store.stat(&config_name) {
+            Ok(_) => return Err(RepoError::AlreadyExists { location: store.location() }),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
+            Err(e) => return Err(store_error(&*store, e)),
+        }
+        let seed = &mut new.seed;
+        let keys = match new.family {
+            Some(keys) => keys,
+            None => Arc::new(Keys::owner(FamilyId(seed.draw()), Key::new(seed.draw()))),
+        };
+        let repo = RepoId(seed.draw());
+        let mut parameters = new.parameters;
+        for slot in &new.slots {
+            let slot = slots::make(&repo, &keys, slot, new.created, seed)?;
+            slots::store(&*store, &repo, &slot)?;
+            parameters.slots.push(slot.id);
+        }
+        let identity = Identity {
+            repo,
+            family: keys.family(),
+            required_features: 0,
+            optional_features: 0,
+            created: new.created,
+        };
+        let repo = Repo { store, config: Config { identity, parameters }, keys, suite: Suite::fastest() };
+        repo.store_config(seed, PutMode::CreateNew)?;
+        Ok(repo)
+    }
+
+    /// Opens a repository.
+    pub fn open(store: Arc<dyn Store>, credential: &Credential, options: &OpenOptions) -> RepoResult<Self> {
+        let bytes = read_config(&*store)?;
+        let identity = bytes.identity.clone();
+        let keys = Arc::new(unlock(&*store, &identity, credential)?);
+        let config = Config::decode(&bytes.bytes, &keys).map_err(|e| RepoError::object(&names::CONFIG, e))?;
+        Ok(Repo { store, config, keys, suite: options.suite.unwrap_or_else(Suite::fastest) })
+    }
+
+    /// Whether a place holds a repository, and which. Needs no key.
+    pub fn peek(store: &dyn Store) -> RepoResult<Identity> {
+        read_config(store).map(|c| c.identity)
+    }
+
+    /// The place.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The place in words.
+    pub fn location(&self) -> String {
+        self.store.location()
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.config.identity
+    }
+
+    /// How it behaves.
+    pub fn parameters(&self) -> &Parameters {
+        &self.config.parameters
+    }
+
+    /// Cipher for what is written.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Changes parameters and stores them.
+    pub fn update_parameters(
+        &mut self,
+        seed: &mut Seed,
+        change: impl FnOnce(&mut Parameters),
+    ) -> RepoResult<()> {
+        change(&mut self.config.parameters);
+        self.config.parameters.generation += 1;
+        self.store_config(seed, PutMode::Replace)
+    }
+
+    /// The mirror goes first when a configuration is replaced, last when it is made: at no moment is there
+    /// only a half-made one that others could mistake for a repository.
+    fn store_config(&self, seed: &mut Seed, mode: PutMode) -> RepoResult<()> {
+        let bytes = self.config.encode(&self.keys, seed.draw(), &mut Compressor::new(Level(3)));
+        let name = names::name(names::CONFIG);
+        if mode == PutMode::Replace {
+            self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
+            self.sync()?;
+        }
+        self.put(&name, &bytes, mode).map_err(|e| match e.store_kind() {
+            Some(ErrorKind::AlreadyExists) => RepoError::AlreadyExists { location: self.location() },
+            _ => e,
+        })?;
+        if mode == PutMode::CreateNew {
+            self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
+        }
+        self.sync()
+    }
+
+    /// Wraps a store's error with this place.
+    pub fn store_error(&self, e: StoreError) -> RepoError {
+        store_error(&*self.store, e)
+    }
+
+    /// Stores an object.
+    pub fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> RepoResult<()> {
+        self.store.put(name, bytes, mode).map_err(|e| self.store_error(e))
+    }
+
+    /// Makes what was stored survive power loss.
+    pub fn sync(&self) -> RepoResult<()> {
+        self.store.sync().map_err(|e| self.store_error(e))
+    }
+
+    /// Lists a folder.
+    pub fn list(&self, prefix: &str, mut visit: impl FnMut(ObjectInfo) -> ControlFlow<()>) -> RepoResult<()> {
+        match self.store.list(prefix, &mut visit) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|e| self.store_error(e)),
+        }
+    }
+
+    /// Reads a small object and decodes it. A damaged one is mended in memory by its parity; the stored
+    /// bytes stay as they are, because reading never writes.
+    pub fn get_mended<T>(
+        &self,
+        name: &ObjectName,
+        max_bytes: u64,
+        decode: impl Fn(&[u8]) -> FormatResult<T>,
+    ) -> RepoResult<T> {
+        let mut bytes = self.store.get(name, max_bytes).map_err(|e| self.store_error(e))?;
+        mend_and_decode(&mut bytes, decode).map_err(|e| RepoError::object(name, e))
+    }
+
+    /// Like [`Repo::get_mended`] for objects that are stored twice.
+    pub fn get_mirrored<T>(
+        &self,
+        name: &ObjectName,
+        decode: impl Fn(&[u8]) -> FormatResult<T>,
+    ) -> RepoResult<T> {
+        let max = RECORD_BYTES_MAX as u64;
+        self.get_mended(name, max, &decode).or_else(|first| match &first {
+            RepoError::Object { source: FormatError::TooNew { .. }, .. } => Err(first),
+            _ => self.get_mended(&names::mirror(name), max, &decode).map_err(|_| first),
+        })
+    }
+
+    /// What these keys allow.
+    pub fn capability(&self) -> Capability {
+        self.keys.capability()
+    }
+}
+
+/// Decodes; where that fails by damage, repairs by parity and decodes again.
+pub(crate) fn mend_and_decode<T>(
+    bytes: &mut [u8],
+    decode: impl Fn(&[u8]) -> FormatResult<T>,
+) -> FormatResult<T> {
+    decode(bytes).or_else(|first| match &first {
+        FormatError::TooNew { .. } | FormatError::NotAllowed { .. } => Err(first),
+        _ => match envelope::repair(bytes) {
+            Ok(true) => decode(bytes),
+            _ => Err(first),
+        },
+    })
+}
+
+pub(crate) fn store_error(store: &dyn Store, source: StoreError) -> RepoError {
+    RepoError::Store { location: store.location(), source }
+}
+
+struct ConfigBytes {
+    bytes: Vec<u8>,
+    identity: Identity,
+}
+
+/// Reads the configuration or its second copy.
+fn read_config(store: &dyn Store) -> RepoResult<ConfigBytes> {
+    let name = names::name(names::CONFIG);
+    let mut problem = None;
+    for name in [name.clone(), names::mirror(&name)] {
+        match store.get(&name, RECORD_BYTES_MAX as u64) {
+            Ok(mut bytes) => match mend_and_decode(&mut bytes, Identity::decode) {
+                Ok(identity) => return Ok(ConfigBytes { bytes, identity }),
+                Err(e @ FormatError::TooNew { .. }) => return Err(RepoError::object(&name, e)),
+                Err(e) => problem = Some(RepoError::object(&name, e)),
+            },
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
+            Err(e) => return Err(store_error(store, e)),
+        }
+    }
+    Err(problem.unwrap_or(RepoError::NoRepository { location: store.location() }))
+}
+
+/// Tries the slots this kind of secret could open.
+fn unlock(store: &dyn Store, identity: &Identity, credential: &Credential) -> RepoResult<Keys> {
+    let slots = slots::read_all(store, &identity.repo)?;
+    let secret = credential.secret();
+    let mut tried = 0;
+    let mut too_new = None;
+    for slot in slots.iter().filter(|s| s.fits(&secret)) {
+        tried += 1;
+        match slot.unlock(&identity.repo, identity.family, &secret) {
+            Ok(keys) => return Ok(keys),
+            Err(e @ FormatError::TooNew { .. }) => too_new = Some(e),
+            Err(_) => {}
+        }
+    }
+    match too_new {
+        Some(e) => Err(RepoError::object(&names::KEYS, e)),
+        None => {
+            Err(RepoError::WrongSecret { location: store.location(), slots: tried, tried: credential.word() })
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading blobs: find, fetch, open, and compare with the id.
+//!
+//! A blob that turns out damaged or gone is tried at every place the index knows; then the index is read
+//! again (another machine may have moved it), then packs outside the index are looked into. Only then is
+//! it missing. Nothing is ever returned whose id was not recomputed.
+
+use crate::cache::Cache;
+use crate::error::{RepoError, RepoResult};
+use crate::index::{Index, Location, PackListing};
+use crate::names;
+use crate::open::Repo;
+use format::block::{BlockCoder, OpenBlock};
+use format::codec::{Compressor, Level};
+use format::id::{BlobId, BlobKind, PackId};
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Decoded blocks kept for the next blob in them.
+const BLOCK_CACHE_BYTES: usize = 16 << 20;
+
+/// A blob inside its decoded block.
+#[derive(Clone)]
+pub struct Blob {
+    block: Arc<OpenBlock>,
+    rank: usize,
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.block.blob(self.rank).expect("the rank was checked when the blob was read")
+    }
+}
+
+/// A decoded block under its pack and offset.
+type KeptBlock = ((PackId, u32), Arc<OpenBlock>);
+
+/// Reads blobs of one repository; shared by threads.
+pub struct Reader {
+    repo: Arc<Repo>,
+    index: RwLock<Index>,
+    cache: Cache,
+    blocks: Mutex<VecDeque<KeptBlock>>,
+    coders: Mutex<Vec<BlockCoder>>,
+    searched: Mutex<bool>,
+}
+
+fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reader {
+    /// Loads the index and is ready to read.
+    pub fn open(repo: Arc<Repo>, cache: Cache) -> RepoResult<Self> {
+        let index = Index::load(&repo, &cache)?;
+        Ok(Self::with_index(repo, cache, index))
+    }
+
+    /// A reader over an index that was loaded already.
+    pub fn with_index(repo: Arc<Repo>, cache: Cache, index: Index) -> Self {
+        Reader {
+            repo,
+            index: RwLock::new(index),
+            cache,
+            blocks: Mutex::default(),
+            coders: Mutex::default(),
+            searched: Mutex::new(false),
+        }
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Arc<Repo> {
+        &self.repo
+    }
+
+    /// The cache folder.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Looks at the index.
+    pub fn with_index_read<R>(&self, look: impl FnOnce(&Index) -> R) -> R {
+        let index = unpoisoned(self.index.read());
+        look(&index)
+    }
+
+    /// Changes the index (refresh, own segments).
+    pub fn with_index_write<R>(&self, change: impl FnOnce(&mut Index) -> R) -> R {
+        let mut index = unpoisoned(self.index.write());
+        change(&mut index)
+    }
+
+    /// Every place a blob may be read from.
+    pub fn locate(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
+        self.with_index_read(|index| index.locate(kind, id))
+    }
+
+    /// Reads a blob.
+    pub fn read(&self, kind: BlobKind, id: &BlobId) -> RepoResult<Blob> {
+        let mut last = match self.try_places(kind, id, self.locate(kind, id)) {
+            Ok(blob) => return Ok(blob),
+            Err(problem) => problem,
+        };
+        if self.search_further()? {
+            last = match self.try_places(kind, id, self.locate(kind, id)) {
+                Ok(blob) => return Ok(blob),
+                Err(problem) => problem,
+            };
+        }
+        Err(missing(kind, id, last))
+    }
+
+    fn try_places(&self, kind: BlobKind, id: &BlobId, places: Vec<Location>) -> Result<Blob, String> {
+        let mut problem = "it is in no pack the index knows".to_string();
+        for place in places {
+            match self.read_at(kind, id, &place) {
+                Ok(blob) => return Ok(blob),
+                Err(e) => problem = format!("pack {}: {}", place.pack.hex(), chain(&e)),
+            }
+        }
+        Err(problem)
+    }
+
+    fn read_at(&self, kind: BlobKind, id: &BlobId, place: &Location) -> RepoResult<Blob> {
+        let block = self.block(place)?;
+        self.confirm(kind, id, &block, place.rank as usize)?;
+        Ok(Blob { block, rank: place.rank as usize })
+    }
+
+    /// Proves that the blob of this rank has this id.
+    pub fn confirm(&self, kind: BlobKind, id: &BlobId, block: &OpenBlock, rank: usize) -> RepoResult<()> {
+        let corrupt = |why| RepoError::object(&"block", format::FormatError::Corrupt { what: "block", why });
+        let bytes = block.blob(rank).ok_or_else(|| corrupt("it has no blob of this rank"))?;
+        let found = self.repo.keys().blob_id(kind, bytes).map_err(|e| RepoError::object(&"block", e))?;
+        if found == *id { Ok(()) } else { Err(corrupt("its contents do not match their id")) }
+    }
+
+    /// Reads the index again, then the directories of packs outside it. Done once; says whether it helped.
+    fn search_further(&self) -> RepoResult<bool> {
+        let mut searched = unpoisoned(self.searched.lock());
+        if std::mem::replace(&mut *searched, true) {
+            return Ok(false);
+        }
+        let listing = PackListing::read(&self.repo)?;
+        self.with_index_write(|index| {
+            let appeared = index.refresh(&self.repo, &self.cache)?;
+            let adopted = index.adopt_orphans(&self.repo, &listing);
+            Ok(appeared > 0 || adopted)
+        })
+    }
+
+    /// A decoded block, from memory if it was just used.
+    pub fn block(&self, place: &Location) -> RepoResult<Arc<OpenBlock>> {
+        let key = (place.pack, place.block.offset);
+        if let Some(block) = self.cached_block(&key) {
+            return Ok(block);
+        }
+        let block = Arc::new(self.fetch_block(place)?);
+        let mut blocks = unpoisoned(self.blocks.lock());
+        blocks.push_front((key, block.clone()));
+        let mut kept = 0;
+        let over = blocks.iter().position(|(_, b)| {
+            kept += b.memory_bytes();
+            kept > BLOCK_CACHE_BYTES
+        });
+        if let Some(over) = over {
+            blocks.truncate(over.max(1));
+        }
+        Ok(block)
+    }
+
+    fn cached_block(&self, key: &(PackId, u32)) -> Option<Arc<OpenBlock>> {
+        let mut blocks = unpoisoned(self.blocks.lock());
+        let at = blocks.iter().position(|(k, _)| k == key)?;
+        let entry = blocks.remove(at)?;
+        let block = entry.1.clone();
+        blocks.push_front(entry);
+        Some(block)
+    }
+
+    /// Fetches and decodes a block without keeping it.
+    pub fn fetch_block(&self, place: &Location) -> RepoResult<OpenBlock> {
+        let name = names::pack(place.kind, &place.pack);
+        let from = place.block.offset as u64;
+        let range = from..from + place.block.stored_bytes as u64;
+        let stored = self.repo.store().get_range(&name, range).map_err(|e| self.repo.store_error(e))?;
+        self.open_block(place, &stored)
+    }
+
+    /// Decodes the stored bytes of a block.
+    pub fn open_block(&self, place: &Location, stored: &[u8]) -> RepoResult<OpenBlock> {
+        let name = names::pack(place.kind, &place.pack);
+        if place.block.key_ref != 0 {
+            let why = "its blocks are sealed with a key of a newer version";
+            return Err(RepoError::object(&name, format::FormatError::TooNew { what: "pack", why }));
+        }
+        let spare = unpoisoned(self.coders.lock()).pop();
+        let mut coder = spare.unwrap_or_else(|| BlockCoder::new(Compressor::new(Level(1))));
+        let opened = coder.open(self.repo.keys(), place.kind, place.block.suite, stored);
+        unpoisoned(self.coders.lock()).push(coder);
+        opened.map_err(|e| RepoError::object(&name, e))
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}
+
+fn missing(kind: BlobKind, id: &BlobId, why: String) -> RepoError {
+    let kind = match kind {
+        BlobKind::Data => "file content",
+        BlobKind::Tree => "tree node",
+    };
+    RepoError::MissingBlob { kind, id: id.hex(), why }
+}
