@@ -9,7 +9,7 @@ use crate::codec::{Compressor, Decompressor};
 use crate::error::FormatResult;
 use crate::id::{BlobKind, FamilyId};
 use crate::keys::Keys;
-use crate::limits::{BLOCK_BLOBS_MAX, BLOCK_RAW_BYTES_MAX};
+use crate::limits::{BLOCK_BLOBS_MAX, BLOCK_LENGTHS_BYTES_MAX, BLOCK_RAW_BYTES_MAX};
 use crate::seal::{self, SALT_BYTES, Suite};
 use crate::wire::{Reader, Write};
 use std::ops::Range;
@@ -138,7 +138,7 @@ impl BlockCoder {
         let aad = block_aad(&keys.family(), kind, suite);
         seal::open(keys.block_key(kind)?, suite, &aad, sealed, WHAT, &mut self.scratch)?;
         let mut raw = Vec::new();
-        let max = BLOCK_RAW_BYTES_MAX + 10 * BLOCK_BLOBS_MAX;
+        let max = BLOCK_RAW_BYTES_MAX + BLOCK_LENGTHS_BYTES_MAX;
         self.decompressor.decompress(&self.scratch, max, WHAT, &mut raw)?;
         OpenBlock::parse(raw)
     }
@@ -164,6 +164,9 @@ impl OpenBlock {
         }
         if total != r.remaining() as u64 {
             return Err(r.error("its lengths do not add up"));
+        }
+        if total > BLOCK_RAW_BYTES_MAX as u64 {
+            return Err(r.error("it is too long"));
         }
         let mut end = (raw.len() - r.remaining()) as u32;
         let mut ends = Vec::with_capacity(n + 1);
@@ -241,5 +244,18 @@ mod tests {
                 prop_assert_eq!(open.blobs().count(), open.len());
             }
         }
+    }
+
+    #[test]
+    fn the_largest_incompressible_block_is_within_the_limits() {
+        let mut raw = RawBlock::default();
+        let mut noise = vec![0; BLOCK_RAW_BYTES_MAX];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        raw.push(&noise);
+        let mut coder = BlockCoder::new(Compressor::new(Level(1)));
+        let sealed = coder.seal(&keys(), BlobKind::Data, Suite::Aes256Gcm, &[0; 32], &raw).unwrap();
+        assert!(sealed.bytes.len() <= crate::limits::BLOCK_STORED_BYTES_MAX);
+        let open = coder.open(&keys(), BlobKind::Data, Suite::Aes256Gcm, &sealed.bytes).unwrap();
+        assert!(open.blob(0) == Some(&noise[..]));
     }
 }

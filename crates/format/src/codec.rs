@@ -62,7 +62,7 @@ impl Compressor {
 fn tuning(_level: Level) -> Vec<zstd::zstd_safe::CParameter> {
     use zstd::zstd_safe::CParameter::*;
     // The lengths are authenticated by the seal and the contents by their ids, so zstd's own
-    // checksum, dictionary id and magic number would be dead weight.
+    // checksum and dictionary id would be dead weight.
     vec![ChecksumFlag(false), DictIdFlag(false), ContentSizeFlag(true)]
 }
 

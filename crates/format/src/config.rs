@@ -105,6 +105,9 @@ impl Identity {
             optional_features: r.u64()?,
             created: Timestamp { secs: r.u64()? as i64, nanos: r.u32()? },
         };
+        if identity.created.nanos > 999_999_999 {
+            return Err(r.error("its time is impossible"));
+        }
         if identity.required_features & !REQUIRED_FEATURES_KNOWN != 0 {
             return Err(FormatError::TooNew { what: WHAT, why: "a required feature is unknown" });
         }
@@ -125,7 +128,7 @@ impl Parameters {
         w.number(4, self.pack_bytes);
         w.number(5, self.tree_pack_bytes);
         w.number(6, self.data_parity as u64);
-        w.field(7, &self.slots.iter().flat_map(|s| s.0).collect::<Vec<u8>>());
+        w.names(7, self.slots.iter().map(|s| s.0));
         w.number(8, self.generation);
         w.list(64, &self.probed);
         w.finish()
@@ -139,7 +142,7 @@ impl Parameters {
             average_bytes: c.varint_max(u32::MAX as u64)? as usize,
             max_bytes: c.varint_max(u32::MAX as u64)? as usize,
         };
-        let slots = r.need(7)?.rest();
+        c.end()?;
         let parameters = Parameters {
             chunks,
             whole_file_bytes_max: r.number(2)?,
@@ -147,7 +150,7 @@ impl Parameters {
             pack_bytes: r.number(4)?,
             tree_pack_bytes: r.number(5)?,
             data_parity: r.number(6)? != 0,
-            slots: slots.as_chunks::<8>().0.iter().map(|s| SlotId(*s)).collect(),
+            slots: r.names(7)?.map(SlotId).collect(),
             generation: r.number(8)?,
             probed: r.texts(64)?,
         };

@@ -14,8 +14,9 @@
 use crate::codec::{Compressor, Decompressor};
 use crate::error::{FormatError, FormatResult};
 use crate::keys::Key;
-use crate::limits::FORMAT_VERSION;
+use crate::limits::{FORMAT_VERSION, INDEX_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::parity::{self, Geometry};
+use crate::repair;
 use crate::seal::{self, SALT_BYTES, Suite};
 use crate::wire::Reader;
 
@@ -49,6 +50,14 @@ pub enum ObjectType {
 }
 
 impl ObjectType {
+    /// The most its secret part may hold.
+    fn secret_bytes_max(self) -> usize {
+        match self {
+            ObjectType::Index => INDEX_BYTES_MAX,
+            _ => RECORD_BYTES_MAX,
+        }
+    }
+
     fn what(self) -> &'static str {
         match self {
             ObjectType::Config => "repository configuration",
@@ -93,6 +102,7 @@ pub fn encode_sealed(
     sealing: &Sealing<'_>,
     compressor: &mut Compressor,
 ) -> Vec<u8> {
+    assert!(secret.len() <= object.secret_bytes_max(), "readers would refuse so long an object");
     let mut body = vec![0u8; SALT_BYTES];
     compressor.compress(secret, &mut body);
     let sealed_len = body.len() + seal::TAG_BYTES;
@@ -194,10 +204,9 @@ impl Footer {
         if blake3::hash(&bytes[..64]).as_bytes()[..16] != bytes[64..] {
             return Err(r.error("its checksum does not match"));
         }
-        if r.u8()? != FORMAT_VERSION {
+        if r.u8()? != FORMAT_VERSION || r.array::<3>()? != [0; 3] {
             return Err(FormatError::TooNew { what: WHAT, why: "unknown version" });
         }
-        r.take(3)?;
         Ok(Footer {
             covered_bytes: r.u64()?,
             directory_offset: r.u64()?,
@@ -213,8 +222,11 @@ impl Footer {
         if tail.len() < Self::TAIL_BYTES {
             return Err(FormatError::corrupt("footer", "the object is too short"));
         }
-        let (_, last) = tail.split_at(tail.len() - Self::TAIL_BYTES);
-        let footer = Self::decode(&last[FOOTER_BYTES..]).or_else(|_| Self::decode(&last[..FOOTER_BYTES]))?;
+        let (first, second) = tail[tail.len() - Self::TAIL_BYTES..].split_at(FOOTER_BYTES);
+        let footer = match (Self::decode(second), Self::decode(first)) {
+            (Ok(footer), _) | (_, Ok(footer)) => footer,
+            (Err(e @ FormatError::TooNew { .. }), _) | (_, Err(e)) => return Err(e),
+        };
         let claimed = footer.covered_bytes.checked_add(footer.parity_bytes as u64 + Self::TAIL_BYTES as u64);
         if claimed != Some(object_bytes) {
             return Err(FormatError::corrupt("footer", "the object's length is another one"));
@@ -236,20 +248,20 @@ pub fn verify(bytes: &[u8]) -> FormatResult<Footer> {
     Ok(footer)
 }
 
-/// Repairs an object in place by its parity; `Ok(false)` when nothing was wrong with the covered bytes.
+/// Repairs a small object in place by its parity, parity and footers included; afterwards it has the bytes
+/// it was written with. `Ok(false)` when nothing was wrong. What cannot be repaired is left as it was.
 pub fn repair(bytes: &mut [u8]) -> FormatResult<bool> {
-    let footer = Footer::from_tail(bytes, bytes.len() as u64)?;
-    let (covered, rest) = bytes.split_at_mut(footer.covered_bytes as usize);
-    if *blake3::hash(covered).as_bytes() == footer.hash {
-        return Ok(false);
+    repair::object(bytes)
+}
+
+/// The covered length a header speaks of.
+pub(crate) fn covered_bytes(header: &[u8]) -> FormatResult<u64> {
+    let mut r = Reader::new(header, "object");
+    if r.array::<4>()? != *MAGIC {
+        return Err(r.error("it does not begin as one"));
     }
-    let geometry = Geometry::claimed(covered.len(), footer.shard_bytes as usize)
-        .ok_or(FormatError::corrupt("object", "it is damaged and carries no parity"))?;
-    parity::repair(covered, &rest[..footer.parity_bytes as usize], &geometry)?;
-    if *blake3::hash(covered).as_bytes() != footer.hash {
-        return Err(FormatError::corrupt("object", "parity did not restore its hash"));
-    }
-    Ok(true)
+    r.take(4)?;
+    Ok(HEADER_BYTES as u64 + r.u32()? as u64 + r.u32()? as u64)
 }
 
 /// An object whose envelope was read and whose hash was right.
@@ -269,14 +281,21 @@ pub fn decode<'a>(bytes: &'a [u8], object: ObjectType, scope: Option<&[u8; 16]>)
     if r.array::<4>()? != *MAGIC {
         return Err(r.error("it does not begin as one"));
     }
-    if r.u8()? != FORMAT_VERSION {
-        return Err(FormatError::TooNew { what, why: "unknown version" });
-    }
+    // The footer is judged first: a flipped bit in the version byte must not look like a newer version.
     let footer = verify(bytes)?;
+    if r.u8()? != FORMAT_VERSION {
+        return Err(r.error("its versions differ"));
+    }
     if r.u8()? != object as u8 {
         return Err(r.error("it is an object of another type"));
     }
-    r.take(2)?;
+    r.take(1)?;
+    if r.u8()? != 0 {
+        return Err(FormatError::TooNew { what, why: "a reserved byte is in use" });
+    }
+    if footer.covered_bytes != covered_bytes(bytes)? {
+        return Err(r.error("its lengths do not add up"));
+    }
     let (plain_len, sealed_len) = (r.u32()? as usize, r.u32()? as usize);
     let found: [u8; 16] = r.array()?;
     if scope.is_some_and(|s| *s != found) {
@@ -284,9 +303,6 @@ pub fn decode<'a>(bytes: &'a [u8], object: ObjectType, scope: Option<&[u8; 16]>)
     }
     let plain = r.take(plain_len)?;
     let sealed = r.take(sealed_len)?;
-    if footer.covered_bytes as usize != HEADER_BYTES + plain_len + sealed_len {
-        return Err(r.error("its lengths do not add up"));
-    }
     let header = bytes[..HEADER_BYTES].try_into().expect("a header was read");
     Ok(Opened { header, plain, sealed, what })
 }
@@ -335,12 +351,12 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             match read(&bad) {
                 Ok(secret) => assert_eq!(secret, b"the secret part of a small object"),
-                Err(_) => {
-                    repair(&mut bad).unwrap_or_else(|e| panic!("bit {bit}: {e}"));
-                    assert_eq!(read(&bad).unwrap(), b"the secret part of a small object", "bit {bit}");
-                }
+                Err(e) => assert!(matches!(e, FormatError::Corrupt { .. }), "bit {bit}: {e}"),
             }
+            assert_eq!(repair(&mut bad), Ok(true), "bit {bit}");
+            assert!(bad == good, "bit {bit}");
         }
+        assert_eq!(repair(&mut good.clone()), Ok(false));
     }
 
     #[test]
@@ -368,8 +384,22 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_too_new_not_damaged() {
-        let mut newer = sample(b"secret");
+        let good = sample(b"secret");
+        let covered = verify(&good).unwrap().covered_bytes as usize;
+        let mut newer = good.clone();
         newer[4] = FORMAT_VERSION + 1;
+        assert!(matches!(read(&newer), Err(FormatError::Corrupt { .. })), "a flipped bit is damage");
+        newer.truncate(covered);
+        close(&mut newer, 0, true);
+        for footer in [newer.len() - 2 * FOOTER_BYTES, newer.len() - FOOTER_BYTES] {
+            newer[footer + 4] = FORMAT_VERSION + 1;
+            let check = blake3::hash(&newer[footer..footer + 64]);
+            newer[footer + 64..footer + 80].copy_from_slice(&check.as_bytes()[..16]);
+        }
+        assert!(matches!(read(&newer), Err(FormatError::TooNew { .. })));
+        assert!(matches!(repair(&mut newer.clone()), Err(FormatError::TooNew { .. })));
+        let end = newer.len();
+        newer[end - 1] ^= 1; // one damaged footer does not change the verdict
         assert!(matches!(read(&newer), Err(FormatError::TooNew { .. })));
     }
 

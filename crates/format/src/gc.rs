@@ -3,14 +3,13 @@
 
 use crate::codec::Compressor;
 use crate::envelope::{self, ObjectType, Sealing};
-use crate::error::{FormatError, FormatResult};
+use crate::error::FormatResult;
 use crate::id::{PackId, RepoId, SnapshotId};
 use crate::keys::Keys;
 use crate::kind::Timestamp;
-use crate::limits::{LIST_ITEMS_MAX, RECORD_BYTES_MAX};
+use crate::limits::RECORD_BYTES_MAX;
 use crate::record::{RecordReader, RecordWriter};
 use crate::seal::Suite;
-use crate::wire::Write;
 
 /// A forgotten snapshot: out of sight, but still a root until prune removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +57,7 @@ impl Tomb {
     ) -> Vec<u8> {
         let mut w = RecordWriter::default();
         w.field(1, &self.snapshot.0);
-        w.with(2, |out| {
-            out.put_signed(self.time.secs);
-            out.put_varint(self.time.nanos as u64);
-        });
+        w.time(2, self.time);
         w.field(3, self.reason.as_bytes());
         seal(ObjectType::Tomb, repo, keys, entropy, compressor, w)
     }
@@ -70,9 +66,7 @@ impl Tomb {
     pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
         let body = open(bytes, ObjectType::Tomb, repo, keys)?;
         let r = RecordReader::new(&body, "tomb", &[1, 2, 3])?;
-        let mut time = r.need(2)?;
-        let time = Timestamp { secs: time.signed()?, nanos: time.varint_max(999_999_999)? as u32 };
-        Ok(Tomb { snapshot: SnapshotId(r.array(1)?), time, reason: r.text(3)? })
+        Ok(Tomb { snapshot: SnapshotId(r.array(1)?), time: r.time(2)?, reason: r.text(3)? })
     }
 }
 
@@ -86,7 +80,7 @@ impl Condemned {
         compressor: &mut Compressor,
     ) -> Vec<u8> {
         let mut w = RecordWriter::default();
-        w.field(1, &self.packs.iter().flat_map(|p| p.0).collect::<Vec<u8>>());
+        w.names(1, self.packs.iter().map(|p| p.0));
         seal(ObjectType::Condemned, repo, keys, entropy, compressor, w)
     }
 
@@ -94,11 +88,7 @@ impl Condemned {
     pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
         let body = open(bytes, ObjectType::Condemned, repo, keys)?;
         let r = RecordReader::new(&body, "list of condemned packs", &[1])?;
-        let packs = r.need(1)?.rest();
-        if packs.len() % 32 != 0 || packs.len() / 32 > LIST_ITEMS_MAX {
-            return Err(FormatError::corrupt("list of condemned packs", "it is cut"));
-        }
-        Ok(Condemned { packs: packs.as_chunks::<32>().0.iter().map(|p| PackId(*p)).collect() })
+        Ok(Condemned { packs: r.names(1)?.map(PackId).collect() })
     }
 }
 

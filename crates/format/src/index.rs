@@ -130,6 +130,12 @@ impl SegmentBuilder {
 
     /// Adds a pack with the ids of its blobs in order.
     pub fn add(&mut self, row: PackRow, ids: &[BlobId]) {
+        let listed: usize = row.blocks.iter().map(|b| b.blobs as usize).sum();
+        assert_eq!(listed, ids.len(), "a pack's ids are those of its blocks");
+        assert!(
+            self.blobs.len() + ids.len() <= INDEX_BLOBS_MAX,
+            "the writer ends a segment before it is full"
+        );
         let start = self.blobs.len() as u32;
         self.blobs.extend(ids.iter().enumerate().map(|(i, id)| (IndexKey::from(id), start + i as u32)));
         self.packs.push(row);
@@ -253,9 +259,9 @@ fn decode_pack(r: &mut Reader<'_>) -> FormatResult<PackRow> {
         blocks.push(BlockPlace {
             offset: offset as u32,
             stored_bytes,
-            raw_bytes: r.varint_max(u32::MAX as u64)? as u32,
+            raw_bytes: r.varint_max(BLOCK_RAW_BYTES_MAX as u64)? as u32,
             suite: Suite::from_u8(r.u8()?, WHAT)?,
-            key_ref: r.varint_max(u16::MAX as u64)? as u16,
+            key_ref: r.varint_max(key_table.len() as u64)? as u16,
             blobs: r.varint_max(BLOCK_BLOBS_MAX as u64)? as u32,
         });
         offset += stored_bytes as u64;
@@ -290,10 +296,15 @@ fn decode_blobs(r: &mut Reader<'_>, packs: &[PackRow]) -> FormatResult<Vec<BlobR
         blob.key.0[8..].copy_from_slice(tail);
     }
     let planes: Vec<&[u8]> = (0..4).map(|_| r.take(n)).collect::<FormatResult<_>>()?;
+    let mut seen = vec![false; n];
+    let mut previous = None;
     for (i, blob) in blobs.iter_mut().enumerate() {
         let position = u32::from_le_bytes([planes[0][i], planes[1][i], planes[2][i], planes[3][i]]) as u64;
-        if position >= total {
-            return Err(r.error("a blob lies in no block"));
+        if position >= total || std::mem::replace(&mut seen[position as usize], true) {
+            return Err(r.error("a blob lies in no place of its own"));
+        }
+        if previous.replace((blob.key, position)) >= Some((blob.key, position)) {
+            return Err(r.error("its ids are not in order"));
         }
         let block = firsts.partition_point(|first| *first <= position) - 1;
         blob.block = block as u32;

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod pack;
 pub mod parity;
 mod record;
+mod repair;
 pub mod seal;
 pub mod slot;
 pub mod snapshot;

@@ -18,9 +18,10 @@ use crate::error::{FormatError, FormatResult};
 use crate::id::{BlobId, BlobKind, FamilyId, PackId, SnapshotId};
 use crate::keys::Keys;
 use crate::limits::{
-    BLOCK_BLOBS_MAX, BLOCK_STORED_BYTES_MAX, FORMAT_VERSION, PACK_BLOBS_MAX, PACK_BLOCKS_MAX,
-    PACK_DIRECTORY_BYTES_MAX,
+    BLOCK_BLOBS_MAX, BLOCK_RAW_BYTES_MAX, BLOCK_STORED_BYTES_MAX, FORMAT_VERSION, PACK_BLOBS_MAX,
+    PACK_BLOCKS_MAX, PACK_DIRECTORY_BYTES_MAX,
 };
+use crate::repair;
 use crate::seal::{self, Suite};
 use crate::wire::{Reader, Write};
 
@@ -29,7 +30,7 @@ const WHAT: &str = "pack";
 /// Length of the pack header.
 pub const HEADER_BYTES: usize = 64;
 /// Directories are padded to multiples of this, so that their length does not count the blobs.
-const DIRECTORY_STEP_BYTES: usize = 4096;
+pub(crate) const DIRECTORY_STEP_BYTES: usize = 4096;
 /// Packs of at least this length are padded to multiples of [`PAD_STEP_BYTES`]; shorter ones by Padmé.
 const PAD_STEP_FROM_BYTES: u64 = 8 << 20;
 const PAD_STEP_BYTES: u64 = 64 << 10;
@@ -77,7 +78,11 @@ impl PackHeader {
         let kind =
             BlobKind::from_u8(r.u8()?).ok_or(FormatError::TooNew { what: WHAT, why: "unknown kind" })?;
         let class = r.u8()?;
-        Ok(PackHeader { suite, kind, class, family: FamilyId(r.array()?), session: SnapshotId(r.array()?) })
+        let (family, session) = (FamilyId(r.array()?), SnapshotId(r.array()?));
+        if r.array::<24>()? != [0; 24] {
+            return Err(FormatError::TooNew { what: WHAT, why: "a reserved byte is in use" });
+        }
+        Ok(PackHeader { suite, kind, class, family, session })
     }
 }
 
@@ -166,9 +171,9 @@ impl Directory {
         for _ in 0..n {
             let row = BlockRow {
                 stored_bytes: r.varint_max(BLOCK_STORED_BYTES_MAX as u64)? as u32,
-                raw_bytes: r.varint_max(u32::MAX as u64)? as u32,
+                raw_bytes: r.varint_max(BLOCK_RAW_BYTES_MAX as u64)? as u32,
                 suite: Suite::from_u8(r.u8()?, "pack directory")?,
-                key_ref: r.varint_max(u16::MAX as u64)? as u16,
+                key_ref: r.varint_max(key_table.len() as u64)? as u16,
                 blobs: r.varint_max(BLOCK_BLOBS_MAX as u64)? as u32,
                 check: r.array()?,
             };
@@ -247,6 +252,8 @@ impl PackBuilder {
     /// Takes the next block, whose stored bytes the caller writes, and the ids in it. Returns its offset.
     pub fn push(&mut self, block: &[u8], suite: Suite, raw_bytes: u32, ids: &[BlobId]) -> u32 {
         let offset = u32::try_from(self.len_bytes).expect("packs stay below 4 GiB");
+        assert!(block.len() <= BLOCK_STORED_BYTES_MAX && raw_bytes as usize <= BLOCK_RAW_BYTES_MAX);
+        assert!(ids.len() <= BLOCK_BLOBS_MAX && self.directory.blocks.len() < PACK_BLOCKS_MAX);
         self.append(block);
         self.directory.blocks.push(BlockRow {
             stored_bytes: block.len() as u32,
@@ -340,6 +347,14 @@ pub fn directory_range(footer: &Footer) -> FormatResult<std::ops::Range<u64>> {
     if ok { Ok(range) } else { Err(FormatError::corrupt(WHAT, "its directory has no possible place")) }
 }
 
+/// Reads the header of a pack whose footer was of this version: another version is damage then.
+fn decode_header(bytes: &[u8]) -> FormatResult<PackHeader> {
+    if bytes.get(4).is_some_and(|version| *version != FORMAT_VERSION) {
+        return Err(FormatError::corrupt(WHAT, "its versions differ"));
+    }
+    PackHeader::decode(bytes)
+}
+
 /// Opens the directory of a pack from its header bytes and the bytes at [`directory_range`].
 ///
 /// Blocks never reach beyond `footer.directory_offset`.
@@ -349,7 +364,7 @@ pub fn open_directory(
     footer: &Footer,
     keys: &Keys,
 ) -> FormatResult<(PackHeader, Directory)> {
-    let header = PackHeader::decode(header_bytes)?;
+    let header = decode_header(header_bytes)?;
     if header.family != keys.family() {
         return Err(FormatError::corrupt(WHAT, "it belongs to another family"));
     }
@@ -373,7 +388,7 @@ pub fn verify(bytes: &[u8], id: &PackId, keys: Option<&Keys>) -> FormatResult<()
     let footer = Footer::from_tail(bytes, bytes.len() as u64)?;
     let range = directory_range(&footer)?;
     let sealed = &bytes[range.start as usize..range.end as usize];
-    let header = PackHeader::decode(bytes)?;
+    let header = decode_header(bytes)?;
     let mut plain = Vec::new();
     seal::open(keys.index(), header.suite, &directory_aad(&header), sealed, "pack directory", &mut plain)?;
     let (body_hash, _) = Directory::decode(&plain, header.kind)?;
@@ -381,6 +396,13 @@ pub fn verify(bytes: &[u8], id: &PackId, keys: Option<&Keys>) -> FormatResult<()
         return Err(FormatError::corrupt(WHAT, "its directory belongs to another pack"));
     }
     Ok(())
+}
+
+/// Repairs a pack in place by its parity, parity and footers included; afterwards its bytes match its name.
+/// `Ok(false)` when nothing was wrong. Without parity only lost footers come back. What cannot be repaired is
+/// left as it was.
+pub fn repair(bytes: &mut [u8], id: &PackId) -> FormatResult<bool> {
+    repair::pack(bytes, id)
 }
 
 #[cfg(test)]
@@ -453,11 +475,24 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             assert!(verify(&bad, &end.id, None).is_err());
-            if (at as u64) < Footer::from_tail(&good, good.len() as u64).unwrap().covered_bytes {
-                assert!(envelope::repair(&mut bad).unwrap());
-                assert!(bad == good);
-            }
+            assert_eq!(repair(&mut bad, &end.id), Ok(true), "at {at}");
+            assert!(bad == good);
             assert!(verify(&good[..at], &end.id, None).is_err());
+        }
+        assert_eq!(repair(&mut good.clone(), &end.id), Ok(false));
+        assert!(repair(&mut good.clone(), &PackId([0; 32])).is_err());
+    }
+
+    #[test]
+    fn lost_footers_come_back_with_and_without_parity() {
+        for kind in [BlobKind::Data, BlobKind::Tree] {
+            let blocks: Vec<_> = (0..300u32).map(|n| n.to_le_bytes().repeat(20)).collect();
+            let (good, end) = sample(kind, kind == BlobKind::Tree, &blocks);
+            let mut bad = good.clone();
+            let footers = bad.len() - Footer::TAIL_BYTES;
+            bad[footers..].fill(0);
+            assert_eq!(repair(&mut bad, &end.id), Ok(true));
+            assert!(bad == good);
         }
     }
 

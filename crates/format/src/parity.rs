@@ -51,6 +51,11 @@ impl Geometry {
             .then(|| Self::new(covered_bytes, shard_bytes))
     }
 
+    /// Length of what is covered.
+    pub fn covered_bytes(&self) -> usize {
+        self.covered_bytes
+    }
+
     /// Length of one shard in bytes.
     pub fn shard_bytes(&self) -> usize {
         self.shard_bytes

@@ -4,6 +4,7 @@
 //! tag below 64 must not go on ("too new"); unknown tags from 64 up may be ignored.
 
 use crate::error::{FormatError, FormatResult};
+use crate::kind::Timestamp;
 use crate::wire::{Reader, Write};
 
 /// Tags from here on may be ignored by readers that do not know them.
@@ -20,7 +21,7 @@ pub(crate) struct RecordWriter {
 impl RecordWriter {
     /// Appends a field; tags must ascend.
     pub(crate) fn field(&mut self, tag: u64, bytes: &[u8]) {
-        assert!(self.last < Some(tag) || self.last.is_none(), "tags ascend");
+        assert!(self.last < Some(tag), "tags ascend");
         self.last = Some(tag);
         self.out.put_varint(tag);
         self.out.put_bytes(bytes);
@@ -38,6 +39,19 @@ impl RecordWriter {
         let mut bytes = Vec::new();
         write(&mut bytes);
         self.field(tag, &bytes);
+    }
+
+    /// Appends a time.
+    pub(crate) fn time(&mut self, tag: u64, time: Timestamp) {
+        self.with(tag, |out| {
+            out.put_signed(time.secs);
+            out.put_varint(time.nanos as u64);
+        });
+    }
+
+    /// Appends names of equal length, back to back.
+    pub(crate) fn names<const N: usize>(&mut self, tag: u64, names: impl Iterator<Item = [u8; N]>) {
+        self.field(tag, &names.flatten().collect::<Vec<u8>>());
     }
 
     /// Appends a list of byte strings.
@@ -103,6 +117,21 @@ impl<'a> RecordReader<'a> {
         let value = r.varint()?;
         r.end()?;
         Ok(value)
+    }
+
+    /// A time that must be there.
+    pub(crate) fn time(&self, tag: u64) -> FormatResult<Timestamp> {
+        let mut r = self.need(tag)?;
+        let time = Timestamp { secs: r.signed()?, nanos: r.varint_max(999_999_999)? as u32 };
+        r.end()?;
+        Ok(time)
+    }
+
+    /// Names of equal length, back to back; the field must be there.
+    pub(crate) fn names<const N: usize>(&self, tag: u64) -> FormatResult<impl Iterator<Item = [u8; N]>> {
+        let mut r = self.need(tag)?;
+        let (names, cut) = r.rest().as_chunks::<N>();
+        if cut.is_empty() { Ok(names.iter().copied()) } else { Err(r.error("a list of names is cut")) }
     }
 
     /// A text; empty when absent.

@@ -350,10 +350,7 @@ impl KeySlot {
             }
         });
         w.field(64, self.label.as_bytes());
-        w.with(65, |out| {
-            out.put_signed(self.created.secs);
-            out.put_varint(self.created.nanos as u64);
-        });
+        w.time(65, self.created);
         envelope::encode_plain(ObjectType::KeySlot, &repo.0, &w.finish())
     }
 
@@ -370,6 +367,7 @@ impl KeySlot {
         let mut c = r.need(3)?;
         let mut number = || c.varint_max(u32::MAX as u64).map(|n| n as u32);
         let cost = ArgonCost { memory_kib: number()?, passes: number()?, lanes: number()? };
+        c.end()?;
         if kind == SlotKind::Password {
             cost.check()?;
         }
@@ -377,10 +375,7 @@ impl KeySlot {
         if label.len() > TEXT_BYTES_MAX {
             return Err(FormatError::corrupt(WHAT, "its label is too long"));
         }
-        let created = match r.find(65) {
-            Some(mut t) => Timestamp { secs: t.signed()?, nanos: t.varint_max(999_999_999)? as u32 },
-            None => Timestamp::default(),
-        };
+        let created = if r.find(65).is_some() { r.time(65)? } else { Timestamp::default() };
         Ok(KeySlot {
             id: SlotId(r.array(1)?),
             kind,

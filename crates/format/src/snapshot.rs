@@ -10,7 +10,7 @@ use crate::error::{FormatError, FormatResult};
 use crate::id::{BlobId, PackId, RepoId, SnapshotId, WriterId};
 use crate::keys::Keys;
 use crate::kind::Timestamp;
-use crate::limits::{LIST_ITEMS_MAX, RECORD_BYTES_MAX, TREE_LEVELS_MAX};
+use crate::limits::{RECORD_BYTES_MAX, TREE_LEVELS_MAX};
 use crate::record::{RecordReader, RecordWriter};
 use crate::seal::Suite;
 use crate::tree::Root;
@@ -171,17 +171,6 @@ pub struct Snapshot {
 const WHAT: &str = "snapshot record";
 const KNOWN: [u64; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20];
 
-fn put_time(out: &mut Vec<u8>, t: Timestamp) {
-    out.put_signed(t.secs);
-    out.put_varint(t.nanos as u64);
-}
-
-fn get_time(mut r: Reader<'_>) -> FormatResult<Timestamp> {
-    let t = Timestamp { secs: r.signed()?, nanos: r.varint_max(999_999_999)? as u32 };
-    r.end()?;
-    Ok(t)
-}
-
 fn get_root(mut r: Reader<'_>) -> FormatResult<Root> {
     let root = Root { id: BlobId(r.array()?), level: r.u8()? };
     r.end()?;
@@ -201,8 +190,8 @@ impl Snapshot {
         w.number(3, self.sequence);
         w.field(4, &self.previous);
         w.with(5, |out| put_root(out, &self.root));
-        w.with(6, |out| put_time(out, self.time));
-        w.with(7, |out| put_time(out, self.end));
+        w.time(6, self.time);
+        w.time(7, self.end);
         w.field(8, self.host.as_bytes());
         w.field(9, self.user.as_bytes());
         w.list(10, &self.sources);
@@ -235,14 +224,15 @@ impl Snapshot {
         for n in &mut stats {
             *n = s.varint()?;
         }
+        // Further numbers are later inventions; they may be ignored.
         Ok(Snapshot {
             id: SnapshotId(r.array(1)?),
             writer: WriterId(r.array(2)?),
             sequence: r.number(3)?,
             previous: r.array(4)?,
             root: get_root(r.need(5)?)?,
-            time: get_time(r.need(6)?)?,
-            end: get_time(r.need(7)?)?,
+            time: r.time(6)?,
+            end: r.time(7)?,
             host: r.text(8)?,
             user: r.text(9)?,
             sources: r.list(10)?,
@@ -324,8 +314,8 @@ impl Pending {
         if let Some(root) = &self.root {
             w.with(3, |out| put_root(out, root));
         }
-        w.field(4, &self.packs.iter().flat_map(|p| p.0).collect::<Vec<u8>>());
-        w.with(5, |out| put_time(out, self.start));
+        w.names(4, self.packs.iter().map(|p| p.0));
+        w.time(5, self.start);
         let sealing = Sealing { key: keys.snapshots(), salt_key: keys.salt(), suite, entropy };
         envelope::encode_sealed(ObjectType::Pending, &repo.0, &[], &w.finish(), &sealing, compressor)
     }
@@ -335,16 +325,12 @@ impl Pending {
         let opened = envelope::decode(bytes, ObjectType::Pending, Some(&repo.0))?;
         let body = opened.unseal(keys.snapshots(), RECORD_BYTES_MAX)?;
         let r = RecordReader::new(&body, "pending record", &[1, 2, 3, 4, 5])?;
-        let packs = r.need(4)?.rest();
-        if packs.len() % 32 != 0 || packs.len() / 32 > LIST_ITEMS_MAX {
-            return Err(FormatError::corrupt("pending record", "its list of packs is cut"));
-        }
         Ok(Pending {
             session: SnapshotId(r.array(1)?),
             number: r.number(2)?,
             root: r.find(3).map(get_root).transpose()?,
-            packs: packs.as_chunks::<32>().0.iter().map(|p| PackId(*p)).collect(),
-            start: get_time(r.need(5)?)?,
+            packs: r.names(4)?.map(PackId).collect(),
+            start: r.time(5)?,
         })
     }
 }

@@ -162,7 +162,11 @@ impl ExtentNode {
             _ => return Err(r.error("it does not begin as one")),
         };
         r.end()?;
-        Ok(node)
+        let is_empty = match &node {
+            ExtentNode::Extents(items) => items.is_empty(),
+            ExtentNode::Children { children, .. } => children.is_empty(),
+        };
+        if is_empty { Err(r.error("it holds nothing")) } else { Ok(node) }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits::*;
 use crate::tree::entry::{Class, Content, Entry, Marks, Owner, Xattrs};
 use crate::tree::extents::Extent;
 use crate::wire::{Reader, Write};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 const WHAT: &str = "tree leaf";
@@ -91,10 +92,7 @@ impl Leaf {
         }
         let prefix = r.bytes(KEY_BYTES_MAX)?;
         let n_classes = r.count(n, 8)?;
-        let mut classes = Vec::with_capacity(n_classes);
-        for _ in 0..n_classes {
-            classes.push(Arc::new(decode_class(&mut r)?));
-        }
+        let classes = decode_classes(&mut r, n_classes)?;
         let mut columns = Vec::with_capacity(COLUMNS);
         for _ in 0..COLUMNS {
             columns.push(r.section()?);
@@ -113,6 +111,11 @@ impl Leaf {
         let suffixes = std::mem::take(&mut self.keys);
         let ends = std::mem::take(&mut self.key_ends);
         self.keys.reserve((suffixes.len() + n * prefix.len()).min(KEYS_BYTES_MAX));
+        let first = &suffixes[..ends[0] as usize];
+        let last = &suffixes[ends.iter().rev().nth(1).map_or(0, |end| *end as usize)..];
+        if common_prefix_len(first, last) != 0 {
+            return Err(bad("its common prefix is not the longest"));
+        }
         let mut start = 0;
         let mut previous: Option<&[u8]> = None;
         for end in ends {
@@ -134,6 +137,19 @@ impl Leaf {
         }
         Ok(())
     }
+}
+
+fn decode_classes(r: &mut Reader<'_>, n: usize) -> FormatResult<Vec<Arc<Class>>> {
+    let mut classes = Vec::with_capacity(n);
+    let mut known = HashSet::with_capacity(n);
+    for _ in 0..n {
+        let class = Arc::new(decode_class(r)?);
+        if !known.insert(class.clone()) {
+            return Err(r.error("a class stands there twice"));
+        }
+        classes.push(class);
+    }
+    Ok(classes)
 }
 
 fn decode_class(r: &mut Reader<'_>) -> FormatResult<Class> {
@@ -309,6 +325,9 @@ impl RowDecoder<'_> {
             }
             _ => {
                 let level = self.columns[EXTRAS].u8()?;
+                if level > TREE_LEVELS_MAX {
+                    return Err(self.columns[EXTRAS].error("its extents are impossibly deep"));
+                }
                 Content::ExtentTree { id: BlobId(self.columns[IDS].array()?), level }
             }
         })
@@ -347,6 +366,7 @@ impl LeafEncoder {
     /// Appends an entry; keys must ascend.
     pub fn push(&mut self, key: &[u8], entry: &Entry) {
         assert!(self.is_empty() || self.last_key() < key, "entries come in key order");
+        assert_writable(key, entry);
         self.keys.extend_from_slice(key);
         self.key_ends.push(self.keys.len() as u32);
         let class = self.class_index(&entry.class);
@@ -443,6 +463,21 @@ impl LeafEncoder {
             previous = suffix;
             start = *end as usize;
         }
+    }
+}
+
+/// Stops a writer before it stores what no reader would accept.
+fn assert_writable(key: &[u8], entry: &Entry) {
+    let Class { mode, owner, xattrs, .. } = &*entry.class;
+    assert!(key.len() <= KEY_BYTES_MAX, "longer paths are reported as unreadable");
+    assert!(*mode <= 0o7777 && owner.user.len().max(owner.group.len()) <= OWNER_NAME_BYTES_MAX);
+    assert!(entry.target.len() <= LINK_TARGET_BYTES_MAX, "longer targets are cut or reported");
+    assert!(entry.kind() == Kind::File || entry.content == Content::None, "only files have contents");
+    if let Xattrs::Inline(set) = xattrs {
+        assert!(set.len() <= XATTRS_INLINE_BYTES_MAX, "larger sets are blobs");
+    }
+    if let Content::Extents(extents) = &entry.content {
+        assert!((1..=EXTENTS_INLINE_MAX).contains(&extents.len()), "longer lists have nodes");
     }
 }
 

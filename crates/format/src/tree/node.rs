@@ -2,7 +2,7 @@
 
 use crate::error::{FormatError, FormatResult};
 use crate::id::BlobId;
-use crate::limits::{KEY_BYTES_MAX, NODE_ENTRIES_MAX, TREE_LEVELS_MAX};
+use crate::limits::{KEY_BYTES_MAX, NODE_BYTES_MAX, NODE_ENTRIES_MAX, NODE_KEYS_BYTES_MAX, TREE_LEVELS_MAX};
 use crate::tree::leaf::{Leaf, common_prefix_len};
 use crate::wire::{Reader, Write};
 
@@ -82,7 +82,7 @@ pub fn encode_children(level: u8, children: &[Child]) -> Vec<u8> {
 /// Reads an index node: its level and children.
 pub fn decode_children(bytes: &[u8]) -> FormatResult<(u8, Vec<Child>)> {
     let mut r = Reader::new(bytes, WHAT);
-    if r.u8()? != NodeType::Index as u8 {
+    if bytes.len() > NODE_BYTES_MAX || r.u8()? != NodeType::Index as u8 {
         return Err(r.error("it does not begin as one"));
     }
     let level = r.u8()?;
@@ -91,12 +91,18 @@ pub fn decode_children(bytes: &[u8]) -> FormatResult<(u8, Vec<Child>)> {
     }
     let n = r.count(NODE_ENTRIES_MAX, 4 + BlobId::LEN)?;
     let mut children: Vec<Child> = Vec::with_capacity(n);
+    let mut keys_bytes = 0;
     for _ in 0..n {
         let previous = children.last().map_or(&[][..], |c| &c.last_key);
         let shared = r.varint_max(previous.len() as u64)? as usize;
         let rest = r.bytes(KEY_BYTES_MAX - shared)?;
         if common_prefix_len(&previous[shared..], rest) != 0 {
             return Err(r.error("a key is not in its shortest form"));
+        }
+        // A long shared prefix costs a stored key almost nothing, but is expanded for every child.
+        keys_bytes += shared + rest.len();
+        if keys_bytes > NODE_KEYS_BYTES_MAX {
+            return Err(r.error("its keys are too long"));
         }
         let last_key = [&previous[..shared], rest].concat().into_boxed_slice();
         if !children.is_empty() && *last_key <= *previous {
@@ -114,4 +120,52 @@ pub fn decode_children(bytes: &[u8]) -> FormatResult<(u8, Vec<Child>)> {
         return Err(r.error("it has no children"));
     }
     Ok((level, children))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn child(last_key: Vec<u8>) -> Child {
+        Child { last_key: last_key.into(), id: BlobId([7; 24]), entries: 3, file_bytes: 9 }
+    }
+
+    proptest! {
+        #[test]
+        fn index_nodes_round_trip_and_cuts_are_refused(
+            keys in proptest::collection::btree_set(proptest::collection::vec(0u8..4, 1..9), 1..40), level in 1u8..=64,
+        ) {
+            let children: Vec<_> = keys.into_iter().map(child).collect();
+            let bytes = encode_children(level, &children);
+            prop_assert_eq!(decode_children(&bytes).unwrap(), (level, children));
+            for cut in 0..bytes.len() {
+                prop_assert!(decode_children(&bytes[..cut]).is_err());
+            }
+        }
+
+        #[test]
+        fn what_decodes_has_this_encoding_only(
+            keys in proptest::collection::btree_set(proptest::collection::vec(0u8..3, 1..5), 1..9),
+            at: proptest::sample::Index, value: u8,
+        ) {
+            let mut bytes = encode_children(1, &keys.into_iter().map(child).collect::<Vec<_>>());
+            let i = at.index(bytes.len());
+            bytes[i] = value;
+            if let Ok((level, children)) = decode_children(&bytes) {
+                prop_assert_eq!(encode_children(level, &children), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_shared_prefix_does_not_inflate() {
+        let key = |n: u16| [&vec![b'x'; KEY_BYTES_MAX - 2][..], &n.to_be_bytes()].concat();
+        let two: Vec<_> = (0..2).map(|n| child(key(n))).collect();
+        assert!(decode_children(&encode_children(1, &two)).is_ok(), "two of the longest keys are allowed");
+        let many: Vec<_> = (0..1000).map(|n| child(key(n))).collect();
+        let bytes = encode_children(1, &many);
+        assert!(bytes.len() < KEY_BYTES_MAX + 50_000);
+        assert!(decode_children(&bytes).is_err(), "these would expand to a gigabyte");
+    }
 }

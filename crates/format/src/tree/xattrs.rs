@@ -1,7 +1,7 @@
 //! Sets of extended attributes: names and values, sorted by name.
 
 use crate::error::FormatResult;
-use crate::limits::XATTRS_BYTES_MAX;
+use crate::limits::{XATTRS_BYTES_MAX, XATTRS_MAX};
 use crate::wire::{Reader, Write};
 
 const TYPE: u8 = 5;
@@ -20,8 +20,9 @@ impl XattrSet {
         pairs.sort();
         let unique = pairs.windows(2).all(|w| w[0].0 != w[1].0);
         let short = pairs.iter().all(|(name, _)| name.len() <= NAME_BYTES_MAX);
+        let few = pairs.len() <= XATTRS_MAX;
         let set = XattrSet { pairs };
-        (unique && short && set.encode().len() <= XATTRS_BYTES_MAX).then_some(set)
+        (unique && short && few && set.encode().len() <= XATTRS_BYTES_MAX).then_some(set)
     }
 
     /// Names and values in name order.
@@ -48,10 +49,10 @@ impl XattrSet {
     /// Reads a set.
     pub fn decode(bytes: &[u8]) -> FormatResult<Self> {
         let mut r = Reader::new(bytes, "attribute set");
-        if r.u8()? != TYPE {
+        if bytes.len() > XATTRS_BYTES_MAX || r.u8()? != TYPE {
             return Err(r.error("it does not begin as one"));
         }
-        let n = r.count(XATTRS_BYTES_MAX / 2, 2)?;
+        let n = r.count(XATTRS_MAX, 2)?;
         let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(n);
         for _ in 0..n {
             let name = r.bytes(NAME_BYTES_MAX)?.to_vec();
