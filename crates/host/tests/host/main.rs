@@ -1,8 +1,10 @@
 //! Tests of the crate as its users see it, on the real file system of the machine.
 
+mod reading;
 mod round_trip;
 mod rules;
 mod stream;
 mod support;
 mod target;
+mod unprivileged;
 mod walk;

@@ -1,5 +1,7 @@
-"""Makes a tree with everything a Linux file system can hold: torture.py FOLDER. Needs root."""
-import ctypes, fcntl, os, socket, stat, struct, sys
+"""Makes a tree with everything a Linux file system can hold: torture.py FOLDER. Needs root.
+
+What this file system does not know is left out; the last line printed is the number of things left out."""
+import errno, fcntl, os, socket, stat, struct, sys
 
 top = os.fsencode(sys.argv[1])
 os.chdir(top)
@@ -10,7 +12,24 @@ def touch(name, data=b"", mode=0o644):
     os.write(fd, data)
     os.close(fd)
 
+left_out = 0
+
+def attempt(action):
+    global left_out
+    try:
+        action()
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL):
+            raise
+        left_out += 1
+
+def setxattr(name, key, value, **options):
+    attempt(lambda: os.setxattr(name, key, value, **options))
+
 def flags(name, wanted):
+    attempt(lambda: set_flags(name, wanted))
+
+def set_flags(name, wanted):
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
     try:
         now = struct.unpack("I", fcntl.ioctl(fd, 0x80086601, b"\0\0\0\0"))[0]
@@ -66,28 +85,28 @@ sock.bind("links/socket")
 
 os.mkdir("xattrs")
 touch("xattrs/file")
-os.setxattr("xattrs/file", "user.empty", b"")
-os.setxattr("xattrs/file", "user.binary", bytes(range(256)))
-os.setxattr("xattrs/file", "user.big", b"v" * 3000)
+setxattr("xattrs/file", "user.empty", b"")
+setxattr("xattrs/file", "user.binary", bytes(range(256)))
+setxattr("xattrs/file", "user.big", b"v" * 3000)
 touch("xattrs/many")
 for i in range(60):
-    os.setxattr("xattrs/many", f"user.attribute-{i:03}", str(i).encode())
+    setxattr("xattrs/many", f"user.attribute-{i:03}", str(i).encode())
 touch("xattrs/trusted")
-os.setxattr("xattrs/trusted", "trusted.secret", b"\0\1")
+setxattr("xattrs/trusted", "trusted.secret", b"\0\1")
 touch("xattrs/capable", b"program", 0o755)
-os.setxattr("xattrs/capable", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+setxattr("xattrs/capable", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
 os.mkdir("xattrs/dir")
-os.setxattr("xattrs/dir", "user.on-directory", b"d")
+setxattr("xattrs/dir", "user.on-directory", b"d")
 os.symlink("nowhere", "xattrs/link")
-os.setxattr("xattrs/link", "trusted.on-link", b"l", follow_symlinks=False)
+setxattr("xattrs/link", "trusted.on-link", b"l", follow_symlinks=False)
 os.mkfifo("xattrs/pipe")
-os.setxattr("xattrs/pipe", "trusted.on-pipe", b"p", follow_symlinks=False)
+setxattr("xattrs/pipe", "trusted.on-pipe", b"p", follow_symlinks=False)
 touch("xattrs/acl", mode=0o640)
-os.setxattr("xattrs/acl", "system.posix_acl_access",
+setxattr("xattrs/acl", "system.posix_acl_access",
             acl((1, 6, NONE), (2, 7, 1234), (4, 4, NONE), (8, 5, 77), (16, 7, NONE), (32, 0, NONE)))
 os.mkdir("xattrs/acl-dir")
 touch("xattrs/acl-dir/made-before")
-os.setxattr("xattrs/acl-dir", "system.posix_acl_default",
+setxattr("xattrs/acl-dir", "system.posix_acl_default",
             acl((1, 7, NONE), (2, 7, 1234), (4, 5, NONE), (16, 7, NONE), (32, 5, NONE)))
 touch("xattrs/acl-dir/inherits")
 os.mkdir("xattrs/acl-dir/sub")
@@ -101,7 +120,7 @@ for letter, flag in (("T", 0x20000), ("D", 0x10000)):
     flags("flags/dir" + letter, flag)
     touch("flags/dir" + letter + "/inside")
 touch("flags/a", b"log")
-os.setxattr("flags/a", "user.before", b"1")
+setxattr("flags/a", "user.before", b"1")
 touch("flags/i", b"immutable", 0o600)
 os.utime("flags/i", ns=(5, 5))
 flags("flags/a", 0x20)
@@ -126,3 +145,4 @@ for name, size, pieces in (("three", 1 << 26, (0, 1 << 24, (1 << 26) - 1)), ("en
 os.mkdir("empty")
 os.utime("empty", ns=(0, 123456789))
 touch("empty-file")
+print(left_out)
