@@ -107,7 +107,7 @@ impl Way<'_> {
             let is_directory = stat.kind == Kind::Directory;
             match self.rules.judge(&self.folder, path, is_directory, is_source) {
                 Verdict::Excluded(why) => self.excluded(path, why),
-                verdict => match (self.rules.judge_stat(&stat), verdict) {
+                verdict => match (self.rules.judge_stat(&stat, below.is_some()), verdict) {
                     (Some(why), _) => self.excluded(path, why),
                     (None, Verdict::Included(pattern)) => Explanation::TakenBack(pattern),
                     (None, _) => Explanation::Saved,

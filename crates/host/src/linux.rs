@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::stat::{Kind, Stat, Timestamp};
@@ -67,6 +67,7 @@ fn stat_from(x: &Statx) -> Stat {
         device: rustix::fs::makedev(x.stx_dev_major, x.stx_dev_minor),
         rdev: rustix::fs::makedev(x.stx_rdev_major, x.stx_rdev_minor),
         blocks: x.stx_blocks,
+        no_dump: x.stx_attributes.contains(StatxAttributes::NODUMP),
     }
 }
 

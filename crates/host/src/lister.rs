@@ -32,6 +32,8 @@ pub(crate) struct Task {
     not_entered: Option<NotEntered>,
     /// The rules that hold in the parent directory.
     folder: Arc<FolderRules>,
+    /// Others may list the same handle at the same time, and a descriptor has only one position.
+    shared: bool,
     rest: Option<Box<Rest>>,
 }
 
@@ -161,10 +163,16 @@ impl Family {
             is_source,
             not_entered: (crosses && !leads_on).then_some(NotEntered::OtherFileSystem),
             folder: self.folder.clone(),
+            shared: false,
             rest: None,
         };
         self.next += 1;
         Some(task)
+    }
+
+    /// Says whether a name is a source or on the way to one.
+    fn leads_to_source(&self, name: &[u8]) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.children.contains_key(name))
     }
 
     fn push(&mut self, name: &[u8], stat: &Stat, narrowed: bool) -> Result<(), Errno> {
@@ -198,6 +206,7 @@ impl Task {
             wanted: Some(Arc::new(wanted)),
             not_entered: None,
             folder: FolderRules::outside(),
+            shared: false,
             rest: None,
         }
     }
@@ -213,6 +222,7 @@ impl Task {
             is_source: true,
             not_entered: None,
             folder: FolderRules::outside(),
+            shared: true,
             rest: None,
         }
     }
@@ -256,7 +266,7 @@ impl Lister {
         if task.not_entered.is_some() {
             return Outcome { listing, more: None, family: None };
         }
-        let fd = match task.dir.descriptor() {
+        let fd = match self.open(&task) {
             Ok(fd) => fd,
             Err(errno) => {
                 listing.faults.push(Fault::new(None, "cannot open the directory", errno));
@@ -279,6 +289,11 @@ impl Lister {
         let rest =
             Rest { names: std::mem::take(&mut self.names), next: 0, family: Family::of(&task, stat.device) };
         self.list_run(task, rest, listing, &fd)
+    }
+
+    fn open(&self, task: &Task) -> Result<Arc<OwnedFd>, Errno> {
+        let fd = task.dir.descriptor()?;
+        if task.shared { linux::open_directory(&*fd, b".").map(Arc::new) } else { Ok(fd) }
     }
 
     /// Compares what was opened with what the parent saw, and stops at virtual file systems.
@@ -369,6 +384,8 @@ impl Lister {
         listing.filtered = !task.whole;
         self.stat_names(&rest.names, rest.next..end, fd);
         self.fill(&rest.names, rest.next..end, &mut listing, &mut rest.family);
+        let Listing { excluded, names, .. } = &mut listing;
+        excluded.sort_by(|a, b| a.name.of(names).cmp(b.name.of(names)));
         rest.next = end;
         if end < rest.names.refs.len() {
             listing.last = false;
@@ -405,8 +422,11 @@ impl Lister {
         for (i, stat) in range.zip(&self.stats) {
             let name = names.get(i);
             match stat {
-                Ok(stat) => match self.rules.judge_stat(stat) {
-                    Some(why) => exclude(self.report_excluded, listing, name, false, why),
+                Ok(stat) => match self.rules.judge_stat(stat, family.leads_to_source(name)) {
+                    Some(why) => {
+                        let is_directory = stat.kind == Kind::Directory;
+                        exclude(self.report_excluded, listing, name, is_directory, why);
+                    }
                     None => keep(listing, family, name, stat, names.refs[i].narrowed),
                 },
                 Err(errno) => listing.faults.push(Fault::new(Some(name), "cannot read its metadata", *errno)),

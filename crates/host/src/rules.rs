@@ -1,7 +1,7 @@
 //! What is left out of a backup, and which rule says so.
 //!
 //! In order of rank: patterns from options and pattern files, the ignore files of folders (the deepest first),
-//! marker files such as `CACHEDIR.TAG`, the size limit. Within a list the last match decides. A folder that is left out is
+//! marker files such as `CACHEDIR.TAG`, the "no dump" flag, the size limit. Within a list the last match decides. A folder that is left out is
 //! not entered, so nothing below it can be taken back, except sources that were named themselves.
 //! Without rules judging costs nothing.
 
@@ -27,6 +27,7 @@ pub struct Rules {
     ignore_file_names: Vec<Box<[u8]>>,
     markers: Vec<Arc<Marker>>,
     larger_than_bytes: Option<u64>,
+    no_dump: bool,
 }
 
 /// A file that says that its folder's other contents are not to be saved.
@@ -47,6 +48,8 @@ pub enum Exclusion {
     Marker(Arc<Marker>),
     /// The file has more bytes than this.
     LargerThan(u64),
+    /// It has the inode flag that asks backup programs to leave it out (`chattr +d`).
+    NoDump,
 }
 
 impl fmt::Display for Exclusion {
@@ -55,6 +58,7 @@ impl fmt::Display for Exclusion {
             Exclusion::Pattern(pattern) => write!(f, "pattern {pattern}"),
             Exclusion::Marker(marker) => write!(f, "the folder contains \"{}\"", marker.name.escape_ascii()),
             Exclusion::LargerThan(bytes) => write!(f, "the file has more than {bytes} bytes"),
+            Exclusion::NoDump => f.write_str("it has the \"no dump\" flag"),
         }
     }
 }
@@ -132,8 +136,16 @@ impl Rules {
         self.larger_than_bytes = Some(bytes);
     }
 
-    /// Judges what only metadata tells.
-    pub(crate) fn judge_stat(&self, stat: &Stat) -> Option<Exclusion> {
+    /// Leaves out what has the "no dump" flag (`chattr +d`), folders with everything below them.
+    pub fn exclude_no_dump(&mut self) {
+        self.no_dump = true;
+    }
+
+    /// Judges what only metadata tells. What leads to a source is subject to the size limit alone.
+    pub(crate) fn judge_stat(&self, stat: &Stat, leads_to_source: bool) -> Option<Exclusion> {
+        if self.no_dump && stat.no_dump && !leads_to_source {
+            return Some(Exclusion::NoDump);
+        }
         let max = self.larger_than_bytes?;
         (stat.kind == Kind::File && stat.size_bytes > max).then_some(Exclusion::LargerThan(max))
     }

@@ -31,6 +31,8 @@ pub struct Stat {
     pub rdev: u64,
     /// Allocated space in units of 512 bytes.
     pub blocks: u64,
+    /// It has the inode flag that asks backup programs to leave it out.
+    pub no_dump: bool,
 }
 
 impl Stat {

@@ -115,6 +115,11 @@ impl Target {
         self.credentials.owners_skipped()
     }
 
+    /// Makes everything restored so far durable, contents and names, with one call for the whole file system.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&*self.top.directory.descriptor()?)?)
+    }
+
     /// Makes the directory `name`, or opens the one that is there. Its attributes come last, see
     /// [`Target::finish_directory`]; until then only its owner enters it.
     ///
@@ -326,11 +331,6 @@ impl TargetDir {
     /// Says whether this restore made the directory.
     pub fn is_fresh(&self) -> bool {
         self.fresh
-    }
-
-    /// Makes everything restored directly into this directory durable: its names, not the contents.
-    pub fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&*self.directory.descriptor()?)?)
     }
 }
 

@@ -45,7 +45,7 @@ impl Default for WalkOptions {
             inline: false,
             one_file_system: false,
             buffered_entries_max: 256 * 1024,
-            buffered_bytes_max: 32 << 20,
+            buffered_bytes_max: 16 << 20,
             report_excluded: false,
             open_directories_max: 128,
         }
@@ -138,12 +138,12 @@ impl Walk {
     pub fn next(&mut self) -> Option<Listing> {
         loop {
             let mut plan = self.shared.lock();
-            let full = plan.full;
-            let head_before = plan.order.first(Of::Output);
+            let was_full = plan.full;
             let step = plan.take_ready();
-            let wake = plan.idle_threads > 0
-                && (full != plan.full || plan.full && head_before != plan.order.first(Of::Output));
-            if wake {
+            plan.update_full(&self.shared.options);
+            // Threads that pause are woken when it is worth it, or when there is nothing to hand out.
+            let wake = was_full && !plan.full || matches!(step, Ready::NotYet);
+            if wake && plan.idle_threads > 0 {
                 self.shared.work.notify_all();
             }
             match step {

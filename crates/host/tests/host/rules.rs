@@ -11,7 +11,7 @@ use std::sync::Arc;
 use host::{Explanation, Kind, Rules, Walk, WalkOptions};
 use proptest::prelude::*;
 
-use crate::support::{has_program, scratch};
+use crate::support::{has_program, present, scratch};
 
 fn options() -> WalkOptions {
     WalkOptions { inline: true, report_excluded: true, ..WalkOptions::default() }
@@ -156,6 +156,27 @@ fn large_files_are_left_out() {
     let (kept, left_out) = walk(&top, std::slice::from_ref(&top), rules);
     assert_eq!(kept, ["sub/", "ten", "sub/ten"]);
     assert_eq!(left_out, ["eleven: the file has more than 10 bytes"]);
+}
+
+#[test]
+fn what_must_not_be_dumped_is_left_out_on_wish() {
+    if !has_program("chattr") {
+        return;
+    }
+    let (_guard, top) = scratch();
+    plant(&top, &["flagged", "plain", "folder/below", "named/below"]);
+    let flagged = ["flagged", "folder", "named"].map(|name| top.join(name));
+    let set = Command::new("chattr").arg("+d").args(&flagged).status().unwrap();
+    if !present("a file system with inode flags", set.success()) {
+        return;
+    }
+    let sources = [top.clone(), top.join("named")];
+    let mut rules = Rules::default();
+    rules.exclude_no_dump();
+    let (kept, left_out) = walk(&top, &sources, rules);
+    assert_eq!(kept, ["named/", "plain", "named/below"]);
+    assert_eq!(left_out, ["flagged: it has the \"no dump\" flag", "folder: it has the \"no dump\" flag"]);
+    assert_eq!(walk(&top, &sources, Rules::default()).0.len(), 6);
 }
 
 #[test]
