@@ -244,6 +244,47 @@ fn paths_without_a_slash_count_from_the_login_folder() {
     assert!(server.file("store/packs/4/x").exists());
 }
 
+/// What the server did with files, one request a line, with the random part of temporary names left out.
+fn deeds(log: &Path) -> Vec<String> {
+    let verbs = ["fsync \"", "hardlink ", "posix-rename ", "remove "];
+    let is_random = |word: &str| word.len() == 32 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let shorten = |line: &str| {
+        let words = line.split(['/', '"']).filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.map(|word| if is_random(word) { "*" } else { word }).collect();
+        words.join("/")
+    };
+    let text = fs::read_to_string(log).unwrap();
+    let deeds = text.lines().filter(|line| verbs.iter().any(|verb| line.starts_with(verb)));
+    deeds.map(shorten).collect()
+}
+
+#[test]
+fn bytes_are_synced_before_they_have_a_name_and_names_at_the_sync() {
+    let Some(program) = sshd::program("sftp-server") else { return };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subsystem = format!("{} -e -l VERBOSE 2>>{}", program.display(), log.path().display());
+    let Some(server) = Sshd::start_with("", &subsystem) else { return };
+    let (store, root) = (server.open(), server.file("store").display().to_string());
+    let root = root.trim_matches('/');
+    store.put(&name("packs/4/x"), b"x", PutMode::CreateNew).unwrap();
+    store.put(&name("config"), b"x", PutMode::Replace).unwrap();
+    let before = [
+        format!("fsync /{root}/tmp/*"),
+        format!("hardlink old /{root}/tmp/*/ new /{root}/packs/4/x"),
+        format!("remove name /{root}/tmp/*"),
+        format!("fsync /{root}/tmp/*"),
+        format!("posix-rename old /{root}/tmp/*/ new /{root}/config"),
+    ];
+    assert_eq!(deeds(log.path()), before);
+    store.sync().unwrap();
+    let folders = ["", "/packs", "/packs/4"].map(|folder| format!("fsync /{root}{folder}"));
+    assert_eq!(deeds(log.path())[before.len()..], folders);
+    store.delete(&name("packs/4/x")).unwrap();
+    store.sync().unwrap();
+    assert_eq!(deeds(log.path()).last(), folders.last());
+    assert_eq!(deeds(log.path()).len(), before.len() + folders.len() + 2);
+}
+
 #[test]
 fn uploads_are_invisible_until_finished_and_leave_nothing_when_dropped() {
     let Some(server) = Sshd::start() else { return };

@@ -18,7 +18,7 @@ use super::address::{DEFAULT_PORT, SftpLocation};
 use super::fault::Fault;
 use super::host_key::{self, HostKeyDecision, KnownKeys, Verdict};
 use super::login::{Credentials, Outcome, Plan};
-use super::session::Session;
+use super::session::{Farewell, Session};
 use super::{SftpOptions, ssh_config};
 use crate::{ErrorKind, StoreError, StoreResult};
 
@@ -160,8 +160,13 @@ impl Target {
             match outcome.map_err(|error| self.ssh_error("log in", error))? {
                 Outcome::LoggedIn => return Ok(self.start_sftp(ssh).await?),
                 Outcome::Refused(offered) => return Err(self.unauthenticated(&plan, &offered).into()),
-                Outcome::HungUp if plan.left() < left_before => {}
-                Outcome::HungUp => return Err(Fault::Lost(ssh.reason()).at(self.doing("log in")).into()),
+                Outcome::HungUp => {
+                    let farewell = ssh.end().await;
+                    // OpenSSH says that there were too many failures; a line that breaks says nothing.
+                    if !farewell.by_server || plan.left() == left_before {
+                        return Err(Fault::Lost(farewell.text).at(self.doing("log in")).into());
+                    }
+                }
             }
         }
         Err(self.unauthenticated(&plan, "nothing, it hung up").into())
@@ -178,12 +183,12 @@ impl Target {
         let known = Arc::new(KnownKeys::load(files, &self.host, self.port)?);
         let stream = self.open_tcp().await?;
         let verdict = Arc::new(Mutex::new(None));
-        let last_words = Arc::new(Mutex::new(None));
+        let farewell = Arc::new(Mutex::new(Farewell::default()));
         let config = Arc::new(ssh_settings(&known));
-        let guard = Guard { known, verdict: Arc::clone(&verdict), last_words: Arc::clone(&last_words) };
+        let guard = Guard { known, verdict: Arc::clone(&verdict), farewell: Arc::clone(&farewell) };
         let connecting = client::connect_stream(config, stream, guard);
         match self.timed(self.options.connect_timeout, "agree on keys", connecting).await? {
-            Ok(handle) => Ok(Ssh { handle, last_words }),
+            Ok(handle) => Ok(Ssh { handle, farewell }),
             Err(error) => {
                 let verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
                 Err(match verdict {
@@ -224,12 +229,12 @@ impl Target {
     }
 
     async fn start_sftp(&self, ssh: Ssh) -> StoreResult<Session> {
-        let Ssh { handle, last_words } = ssh;
+        let Ssh { handle, farewell } = ssh;
         let starting = async {
             let opened = handle.channel_open_session().await;
             let mut channel = opened.map_err(|error| self.ssh_error("open a channel", error))?;
             self.request_subsystem(&mut channel).await?;
-            let session = Session::start(channel, Box::new(handle), last_words).await;
+            let session = Session::start(channel, Box::new(handle), farewell).await;
             session.map_err(|fault| fault.at(self.doing("start SFTP")))
         };
         self.timed(self.options.connect_timeout, "start SFTP", starting).await?
@@ -293,13 +298,15 @@ fn untrusted(target: &Target, why: String) -> StoreError {
 /// An encrypted connection to a server that is trusted.
 struct Ssh {
     handle: Handle<Guard>,
-    last_words: Arc<Mutex<Option<String>>>,
+    farewell: Arc<Mutex<Farewell>>,
 }
 
 impl Ssh {
-    fn reason(&self) -> String {
-        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take();
-        words.unwrap_or_else(|| "the server hung up".to_owned())
+    /// Waits for the end of a connection that is closing, and tells how it ended.
+    async fn end(&mut self) -> Farewell {
+        // What is still open after that long is not closing; then there is nothing to tell.
+        let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.handle).await;
+        std::mem::take(&mut *self.farewell.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -307,7 +314,7 @@ impl Ssh {
 struct Guard {
     known: Arc<KnownKeys>,
     verdict: Arc<Mutex<Option<(Verdict, PublicKey)>>>,
-    last_words: Arc<Mutex<Option<String>>>,
+    farewell: Arc<Mutex<Farewell>>,
 }
 
 impl client::Handler for Guard {
@@ -322,11 +329,16 @@ impl client::Handler for Guard {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
-        let words = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => format!("the server said: {}", info.message),
-            DisconnectReason::Error(error) => error.to_string(),
+        let farewell = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                Farewell { by_server: true, text: format!("the server said: {}", info.message) }
+            }
+            // Our side hangs up when the server leaves no method to go on with: that is an answer, too.
+            DisconnectReason::Error(error) => {
+                Farewell { by_server: matches!(error, russh::Error::NoAuthMethod), text: error.to_string() }
+            }
         };
-        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = farewell;
         Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Place {
     unsynced: Mutex<Unsynced>,
     /// Set when a sync found that the server had lost something.
     broken: AtomicBool,
+    /// Whether a folder was ever synced.
+    folders_sync: AtomicBool,
     /// Whether new objects get their names by hard link; corrected when a file system refuses.
     hard_links: AtomicBool,
     /// Whether leftovers of uploads have been looked for.
@@ -56,6 +58,7 @@ impl Place {
             folders: Mutex::default(),
             unsynced: Mutex::default(),
             broken: AtomicBool::new(false),
+            folders_sync: AtomicBool::new(false),
             hard_links: AtomicBool::new(lease.abilities.hard_link),
             swept: AtomicBool::new(false),
             pool,
@@ -188,8 +191,11 @@ impl Place {
         let lease = self.lease_for_writing()?;
         let what = || format!("sync {}", self.location);
         let changes = std::mem::take(&mut *locked(&self.unsynced));
-        match changes.sync(&lease) {
-            Ok(_) => Ok(()),
+        match changes.sync(&lease, &self.folders_sync) {
+            Ok(()) => {
+                self.pool.settle();
+                Ok(())
+            }
             Err(SyncFault::Failed(fault)) if fault.kind() == ErrorKind::Transient => {
                 locked(&self.unsynced).put_back(changes);
                 Err(fault.at(what()))

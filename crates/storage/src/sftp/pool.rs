@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connect::Connector;
 use super::session::Session;
+use super::wire::Request;
 use crate::{ErrorKind, StoreResult};
 
 /// The sessions of one store.
@@ -59,6 +60,15 @@ impl Pool {
                 Ok(Lease { session, _user: user })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until every live session has done what it was told, such as removing temporary files: a process
+    /// that ends right after would take the requests with it.
+    pub(super) fn settle(&self) {
+        for session in self.slots.iter().filter_map(Slot::live) {
+            // Servers work through a session in order; the answer itself does not matter.
+            let _ = session.call(Request::Stat { path: "." });
         }
     }
 

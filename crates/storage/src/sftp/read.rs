@@ -125,3 +125,63 @@ impl Transfer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::fake;
+    use super::*;
+
+    /// Serves a file of `len` bytes, each the low byte of its offset, in answers of at most `answer_bytes`.
+    fn session(len: u64, answer_bytes: usize) -> Session {
+        let abilities = Abilities { read_bytes: 100, ..Abilities::default() };
+        fake::session(abilities, move |packet| {
+            let (kind, id) = (packet[4], &packet[5..9]);
+            let head = |kind: u8| [&[kind], id].concat();
+            let field = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+            match kind {
+                3 => vec![[head(102), vec![0, 0, 0, 1, 7]].concat()],
+                7 => vec![[head(105), vec![0; 4]].concat()],
+                5 => {
+                    let offset = u64::from(field(18));
+                    let end = len.min(offset + u64::from(field(22)).min(answer_bytes as u64));
+                    let data: Vec<u8> = (offset..end).map(|at| at as u8).collect();
+                    match data.is_empty() {
+                        true => vec![[head(101), vec![0, 0, 0, 1]].concat()],
+                        false => vec![[head(103), (data.len() as u32).to_be_bytes().to_vec(), data].concat()],
+                    }
+                }
+                _ => vec![],
+            }
+        })
+    }
+
+    #[test]
+    fn short_and_disordered_answers_make_a_whole() {
+        for answer_bytes in [100, 99, 50] {
+            let session = session(2000, answer_bytes);
+            let file = OpenFile::open(&session, "x").unwrap();
+            let mut bytes = vec![0; 1990];
+            assert!(file.fill(10, &mut bytes).is_ok());
+            assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == (at + 10) as u8), "{answer_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_and_answers_that_are_too_long_are_faults() {
+        let session = session(2000, 100);
+        let file = OpenFile::open(&session, "x").unwrap();
+        assert!(matches!(file.fill(1900, &mut [0; 200]), Err(ReadFault::Ended)));
+        let abilities = Abilities { read_bytes: 2, ..Abilities::default() };
+        let liar = fake::session(abilities, |packet| {
+            let head = |kind: u8| [&[kind], &packet[5..9]].concat();
+            match packet[4] {
+                3 => vec![[head(102), vec![0; 4]].concat()],
+                7 => vec![[head(105), vec![0; 4]].concat()],
+                5 => vec![[head(103), vec![0, 0, 0, 3, 1, 2, 3]].concat()],
+                _ => vec![],
+            }
+        });
+        let file = OpenFile::open(&liar, "x").unwrap();
+        assert!(matches!(file.fill(0, &mut [0; 2]), Err(ReadFault::Failed(Fault::Protocol(_)))));
+    }
+}

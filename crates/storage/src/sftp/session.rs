@@ -73,6 +73,19 @@ impl Abilities {
     }
 }
 
+/// How a connection ended.
+pub(super) struct Farewell {
+    /// The server said so, in words of its own.
+    pub(super) by_server: bool,
+    pub(super) text: String,
+}
+
+impl Default for Farewell {
+    fn default() -> Self {
+        Self { by_server: false, text: "the server closed the connection".to_owned() }
+    }
+}
+
 /// A live session.
 pub(super) struct Session {
     outgoing: UnboundedSender<Bytes>,
@@ -123,11 +136,11 @@ impl Waiting {
 impl Session {
     /// Speaks SFTP on a channel whose subsystem has been started. Runs inside of the runtime.
     ///
-    /// `last_words` is what the server said when it hung up; `connection` is kept as long as the session.
+    /// `farewell` is filled when the server hangs up; `connection` is kept as long as the session.
     pub(super) async fn start(
         mut channel: Channel<Msg>,
         connection: Box<dyn Send + Sync>,
-        last_words: Arc<Mutex<Option<String>>>,
+        farewell: Arc<Mutex<Farewell>>,
     ) -> Result<Self, Fault> {
         let mut packets = PacketBuffer::default();
         send_now(&channel, wire::init_packet()).await?;
@@ -144,8 +157,14 @@ impl Session {
         let waiting = Arc::new(Waiting(Mutex::new(Ok(HashMap::new()))));
         let (outgoing, queue) = unbounded_channel();
         let (read_half, write_half) = channel.split();
-        tokio::spawn(send_all(write_half, queue));
-        tokio::spawn(receive_all(read_half, packets, Arc::clone(&waiting), last_words));
+        let sending = tokio::spawn(send_all(write_half, queue));
+        let ended = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            let fault = receive_all(read_half, packets, &ended, &farewell).await;
+            ended.end(fault);
+            // It may be waiting for a window that will never open.
+            sending.abort();
+        });
         let next_id = AtomicU32::new(1);
         Ok(Self { outgoing, waiting, next_id, abilities, _connection: connection })
     }
@@ -286,34 +305,32 @@ async fn send_all(write_half: ChannelWriteHalf<Msg>, mut queue: UnboundedReceive
     }
 }
 
+/// Hands out answers until the session ends; returns why it did.
 async fn receive_all(
     mut read_half: ChannelReadHalf,
     mut packets: PacketBuffer,
-    waiting: Arc<Waiting>,
-    last_words: Arc<Mutex<Option<String>>>,
-) {
-    let fault = loop {
-        match packets.next() {
-            Ok(Some(packet)) => {
-                match wire::reply_id(&packet) {
+    waiting: &Waiting,
+    farewell: &Mutex<Farewell>,
+) -> Fault {
+    loop {
+        loop {
+            match packets.next() {
+                Ok(Some(packet)) => match wire::reply_id(&packet) {
                     Some(id) => waiting.answer(id, packet),
-                    None => break Fault::Protocol("packet too short"),
-                }
-                continue;
+                    None => return Fault::Protocol("packet too short"),
+                },
+                Ok(None) => break,
+                Err(malformed) => return malformed.into(),
             }
-            Ok(None) => {}
-            Err(malformed) => break malformed.into(),
         }
         match read_half.wait().await {
             Some(ChannelMsg::Data { data }) => packets.push(&data),
             Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
-                let words = last_words.lock().unwrap_or_else(PoisonError::into_inner).take();
-                break Fault::Lost(words.unwrap_or_else(|| "the server closed the connection".to_owned()));
+                return Fault::Lost(farewell.lock().unwrap_or_else(PoisonError::into_inner).text.clone());
             }
             Some(_) => {}
         }
-    };
-    waiting.end(fault);
+    }
 }
 
 /// Cuts the byte stream of the channel into packets.
@@ -339,6 +356,35 @@ impl PacketBuffer {
         }
         let mut packet = self.0.split_to(4 + len);
         Ok(Some(packet.split_off(4).freeze()))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fake {
+    //! A session whose server is a function, for answers that no real server gives.
+
+    use super::*;
+
+    /// Answers every packet (with its length) with any number of packets (without).
+    pub(in super::super) fn session(
+        abilities: Abilities,
+        mut serve: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> Session {
+        let waiting = Arc::new(Waiting(Mutex::new(Ok(HashMap::new()))));
+        let (outgoing, mut queue) = unbounded_channel::<Bytes>();
+        let answers = Arc::clone(&waiting);
+        std::thread::spawn(move || {
+            while let Some(first) = queue.blocking_recv() {
+                let mut packets = vec![first];
+                packets.extend(std::iter::from_fn(|| queue.try_recv().ok()));
+                // Servers may answer in any order, so this one takes the last first.
+                for answer in packets.iter().rev().flat_map(|packet| serve(packet)) {
+                    let answer = Bytes::from(answer);
+                    answers.answer(wire::reply_id(&answer).unwrap(), answer);
+                }
+            }
+        });
+        Session { outgoing, waiting, next_id: AtomicU32::new(1), abilities, _connection: Box::new(()) }
     }
 }
 

@@ -5,6 +5,7 @@
 //! the folders: had the server crashed in between, the session would have ended.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault::Fault;
 use super::session::{Exchange, Session};
@@ -60,12 +61,15 @@ impl Unsynced {
         self.folders.extend(older.folders);
     }
 
-    /// Checks everything noted, then syncs its folders. Tells whether the server could sync folders at all.
-    pub(super) fn sync(&self, session: &Session) -> Result<bool, SyncFault> {
+    /// Checks everything noted, then syncs its folders as far as the server can.
+    ///
+    /// `able` is whether a folder was ever synced: until then a refusal is taken for a file system that
+    /// cannot, from then on for a disk that lost what it should have kept. It is set here.
+    pub(super) fn sync(&self, session: &Session, able: &AtomicBool) -> Result<(), SyncFault> {
         self.check(session)?;
         match session.abilities.fsync {
-            true => Ok(self.sync_folders(session)?),
-            false => Ok(false),
+            true => Ok(self.sync_folders(session, able)?),
+            false => Ok(()),
         }
     }
 
@@ -96,8 +100,7 @@ impl Unsynced {
     }
 
     /// Opens folders as files, which OpenSSH allows, in order to sync them: SFTP has no other way.
-    fn sync_folders(&self, session: &Session) -> Result<bool, Fault> {
-        let mut all_synced = true;
+    fn sync_folders(&self, session: &Session, able: &AtomicBool) -> Result<(), Fault> {
         let folders: Vec<&String> = self.folders.iter().collect();
         for some in folders.chunks(FLIGHT) {
             let mut opening = Exchange::new();
@@ -112,20 +115,67 @@ impl Unsynced {
                         session.tell(Request::Close { handle: &handle });
                     }
                     // Taken away since, or a server that does not open folders.
-                    Reply::Status { .. } => all_synced = false,
+                    Reply::Status { .. } => {}
                     _ => return Err(Fault::Protocol("an open without a handle")),
                 }
             }
-            // An fsync that fails has lost what it should have kept: that is an error, not an inability.
-            syncing.settle(session)?;
+            while syncing.in_flight() > 0 {
+                match syncing.receive(session) {
+                    Ok(_) => able.store(true, Ordering::Relaxed),
+                    Err(fault) if fault.is_fatal() || able.load(Ordering::Relaxed) => return Err(fault),
+                    Err(_) => {}
+                }
+            }
         }
-        Ok(all_synced)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::{Abilities, fake};
     use super::*;
+
+    /// A server on which every object has 1 byte, folders open, and syncs answer with `sync_status`.
+    fn session(sync_status: u32) -> Session {
+        let abilities = Abilities { fsync: true, ..Abilities::default() };
+        fake::session(abilities, move |packet| {
+            let (kind, id) = (packet[4], &packet[5..9]);
+            let answer = |kind: u8, fields: &[u32]| {
+                let fields = fields.iter().flat_map(|field| field.to_be_bytes());
+                [kind].into_iter().chain(id.iter().copied()).chain(fields).collect()
+            };
+            match kind {
+                3 => vec![answer(102, &[0])],
+                7 => vec![answer(105, &[1, 0, 1])],
+                200 => vec![answer(101, &[sync_status])],
+                _ => vec![],
+            }
+        })
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_an_error_only_where_one_could() {
+        let mut changes = Unsynced::default();
+        changes.note("config", Some(1));
+        let able = AtomicBool::new(false);
+        assert!(changes.sync(&session(status::FAILURE), &able).is_ok());
+        assert!(!able.load(Ordering::Relaxed));
+        assert!(changes.sync(&session(status::OK), &able).is_ok());
+        assert!(able.load(Ordering::Relaxed));
+        assert!(matches!(changes.sync(&session(status::FAILURE), &able), Err(SyncFault::Failed(_))));
+    }
+
+    #[test]
+    fn an_object_of_another_length_is_lost() {
+        let mut changes = Unsynced::default();
+        changes.note("packs/4/a", Some(2));
+        let able = AtomicBool::new(false);
+        let lost = changes.sync(&session(status::OK), &able);
+        assert!(matches!(lost, Err(SyncFault::Lost(path)) if path == "packs/4/a"));
+        changes.note("packs/4/a", None);
+        assert!(matches!(changes.sync(&session(status::OK), &able), Err(SyncFault::Lost(_))));
+    }
 
     #[test]
     fn what_comes_back_from_a_failed_sync_does_not_hide_newer_changes() {
