@@ -121,6 +121,11 @@ impl Repo {
         read_config(store).map(|c| c.identity)
     }
 
+    /// The same repository behind another store (a decorated one).
+    pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
+        Repo { store, config: self.config.clone(), keys: self.keys.clone(), suite: self.suite }
+    }
+
     /// The place.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

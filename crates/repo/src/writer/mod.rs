@@ -191,6 +191,22 @@ impl Writer {
         Ok(true)
     }
 
+    /// Like [`Writer::put`], but in a block of its own: a long chunk is then read without its neighbours.
+    pub fn put_alone(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<bool> {
+        if self.has(kind, id) {
+            return Ok(false);
+        }
+        self.own.insert((kind, IndexKey::from(id)));
+        self.written.blobs += 1;
+        self.written.added_bytes += bytes.len() as u64;
+        let mut raw = self.spare.pop().unwrap_or_default();
+        raw.push(bytes);
+        let entropy = self.block_seed.draw();
+        self.sealing.give(SealJob { kind, raw, ids: vec![*id], entropy });
+        self.take_sealed(self.options.seal_workers.0 + 1)?;
+        Ok(true)
+    }
+
     /// Stores a tree node.
     pub fn put_node(&mut self, bytes: &[u8]) -> RepoResult<BlobId> {
         let id = self.blob_id(BlobKind::Tree, bytes)?;
@@ -220,7 +236,11 @@ impl Writer {
         if let Some((raw, ids)) = self.stream(kind).take_block(spare) {
             self.sealing.give(SealJob { kind, raw, ids, entropy });
         }
-        let limit = self.options.seal_workers.0 + 1;
+        self.take_sealed(self.options.seal_workers.0 + 1)
+    }
+
+    /// Takes finished blocks, waiting until no more than `limit` are under way.
+    fn take_sealed(&mut self, limit: usize) -> RepoResult<()> {
         while let Some(done) = self.sealing.try_take() {
             self.sealed(done)?;
         }

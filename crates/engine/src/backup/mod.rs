@@ -1,0 +1,264 @@
+//! Reading a source once and publishing a snapshot of it.
+
+mod dry;
+mod entries;
+mod large;
+mod parent;
+mod pass;
+mod reading;
+mod tell;
+
+use crate::monitor::{Monitor, Phase};
+use format::codec::Level;
+use format::id::{SnapshotId, WriterId};
+use format::kind::Timestamp;
+use format::snapshot::{Completeness, Mode, Snapshot, Stats};
+use host::{Rules, WalkOptions};
+use pass::{Pass, Passed};
+use repo::cache::Cache;
+use repo::index::PackListing;
+use repo::reader::Reader;
+use repo::seed::Seed;
+use repo::workers::Workers;
+use repo::writer::publish::Published;
+use repo::writer::{Writer, WriterOptions, Written};
+use repo::{RepoError, RepoResult};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tell::Teller;
+
+/// What to back up.
+pub enum Source {
+    /// Files and folders: absolute paths.
+    Paths(Vec<PathBuf>),
+    /// Bytes from elsewhere under a name. An error at the end means that nothing is committed.
+    Stream {
+        /// The name it gets in the snapshot.
+        name: String,
+        /// Its bytes; `read` returns 0 only after the producer ended well.
+        reader: Box<dyn Read + Send>,
+    },
+}
+
+/// Files to be cut into fixed chunks because programs write into their middle.
+#[derive(Clone, Debug, Default)]
+pub struct FixedChunkPolicy {
+    /// Additional file name endings (without the dot), beside the built-in ones.
+    pub extensions: Vec<String>,
+    /// Never choose fixed chunks by ending or contents.
+    pub never: bool,
+}
+
+/// What to back up, and how.
+pub struct BackupRequest {
+    /// What.
+    pub source: Source,
+    /// What is left out.
+    pub rules: Arc<Rules>,
+    /// The rules as the user wrote them, for the record.
+    pub excludes: Vec<String>,
+    /// How to walk.
+    pub walk: WalkOptions,
+    /// What is re-read.
+    pub mode: Mode,
+    /// The snapshot whose metadata is trusted, and with which the report compares; chosen by
+    /// [`choose_parent`] unless the user named one.
+    pub parent: Option<Snapshot>,
+    /// The snapshot the report compares with where it is not the parent (full and differential runs).
+    pub base: Option<SnapshotId>,
+    /// Name of the machine.
+    pub host: String,
+    /// Name of the user.
+    pub user: String,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// Free text.
+    pub description: String,
+    /// The snapshot's time; normally now.
+    pub time: Timestamp,
+    /// Tells the time when the run ends and paces checkpoints.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// This installation.
+    pub writer: WriterId,
+    /// Number and record hash of this installation's previous snapshot in the family.
+    pub previous: Option<(u64, [u8; 32])>,
+    /// Randomness.
+    pub seed: Seed,
+    /// Compression level.
+    pub level: Level,
+    /// Threads that read files.
+    pub read_workers: Workers,
+    /// Threads that compress and seal.
+    pub seal_workers: Workers,
+    /// Threads that finish uploads.
+    pub upload_workers: Workers,
+    /// Which files get fixed chunks.
+    pub fixed_chunks: FixedChunkPolicy,
+    /// Ignore inode and change time when comparing (network file systems with unstable ones).
+    pub ignore_inode: bool,
+    /// Read everything and report, but store nothing.
+    pub dry_run: bool,
+    /// Make no snapshot when nothing changed since the parent.
+    pub skip_if_unchanged: bool,
+    /// Version of the program, for the record.
+    pub program: String,
+}
+
+/// What a backup did.
+#[derive(Clone, Debug)]
+pub struct BackupOutcome {
+    /// The snapshot; `None` for a dry run, or when nothing changed and the request said to skip.
+    pub snapshot: Option<Snapshot>,
+    /// The sums, also of a dry run.
+    pub stats: format::snapshot::Stats,
+    /// BLAKE3 of the record, for the writer's next one.
+    pub record_hash: [u8; 32],
+    /// What was written.
+    pub written: Written,
+    /// Sources that do not exist: path and reason.
+    pub missing_sources: Vec<(PathBuf, String)>,
+}
+
+/// The newest snapshot of the same host and sources that this mode may trust: any for an incremental run,
+/// a full one for a differential run. A full run trusts none (and compares with the newest).
+pub fn choose_parent<'a>(
+    visible: impl DoubleEndedIterator<Item = &'a Snapshot>,
+    host: &str,
+    sources: &[Vec<u8>],
+    mode: Mode,
+) -> Option<&'a Snapshot> {
+    let same_source = |s: &&Snapshot| s.host == host && s.sources == sources;
+    visible.rev().filter(same_source).find(|s| mode != Mode::Differential || s.mode == Mode::Full)
+}
+
+/// What an ended-early run says; the program turns it into its exit code.
+pub const CANCELLED: &str = "cancelled";
+
+/// How often a run starts over when packs it relied on were removed meanwhile.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Backs up.
+///
+/// Nothing is visible before the last step; a run that fails or is killed leaves stored blobs behind that
+/// the next run finds.
+pub fn backup(
+    reader: &Arc<Reader>,
+    mut request: BackupRequest,
+    monitor: &dyn Monitor,
+) -> RepoResult<BackupOutcome> {
+    let (files, bytes) = estimate(request.parent.as_ref());
+    let reader = if request.dry_run { dry_reader(reader)? } else { reader.clone() };
+    let listing = PackListing::read(reader.repo())?;
+    for attempt in 1.. {
+        let seed = Seed::new(request.seed.draw());
+        let options = WriterOptions {
+            seal_workers: request.seal_workers,
+            upload_workers: request.upload_workers,
+            level: request.level,
+            ..WriterOptions::default()
+        };
+        let mut writer = Writer::start(reader.clone(), &listing, seed, request.time, options);
+        let mut teller = Teller::new(monitor, files, bytes);
+        let passed = Pass::new(&reader, &mut writer, &mut request, &mut teller)?.run()?;
+        if monitor.cancelled() {
+            return Err(RepoError::Local(CANCELLED.into()));
+        }
+        let unchanged = request.skip_if_unchanged && !passed.changed;
+        if request.dry_run || unchanged {
+            writer.flush()?;
+            return Ok(outcome(None, passed, [0; 32], &writer));
+        }
+        Teller::new(monitor, files, bytes).enter(Phase::Publish);
+        if let Some(done) = publish(&mut writer, &request, passed)? {
+            return Ok(done);
+        }
+        writer.abandon()?;
+        // What the parent's tree relied on is gone: read everything again, trusting nothing.
+        request.parent = None;
+        if attempt == ATTEMPTS_MAX || matches!(request.source, Source::Stream { .. }) {
+            return Err(RepoError::Overtaken);
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Files and bytes to expect, from the parent.
+fn estimate(parent: Option<&Snapshot>) -> (u64, u64) {
+    parent.map_or((0, 0), |p| {
+        let s = &p.stats;
+        let files = s.files_new + s.files_changed + s.files_unmodified;
+        (files + s.dirs_new + s.dirs_changed + s.dirs_unmodified + s.others, s.source_bytes)
+    })
+}
+
+/// A reader whose repository swallows writes.
+fn dry_reader(reader: &Arc<Reader>) -> RepoResult<Arc<Reader>> {
+    let store = Arc::new(dry::DryStore(reader.repo().store().clone()));
+    let repo = Arc::new(reader.repo().with_store(store));
+    Ok(Arc::new(Reader::open(repo, Cache::none())?))
+}
+
+/// `None` when something the tree relies on is gone.
+fn publish(writer: &mut Writer, request: &BackupRequest, passed: Passed) -> RepoResult<Option<BackupOutcome>> {
+    let parent = request.parent.as_ref().filter(|_| passed.inherited).map(|p| p.id);
+    let thorough = request.mode == Mode::Full;
+    if !writer.prepare(passed.root, parent.as_ref(), thorough)? {
+        return Ok(None);
+    }
+    let snapshot = record(writer, request, &passed);
+    match writer.commit(&snapshot)? {
+        Published::Done { record_hash } => Ok(Some(outcome(Some(snapshot), passed, record_hash, writer))),
+        Published::Overtaken => Ok(None),
+    }
+}
+
+fn record(writer: &Writer, request: &BackupRequest, passed: &Passed) -> Snapshot {
+    let complete = passed.stats.faults == 0;
+    let (sequence, previous) = request.previous.map_or((1, [0; 32]), |(n, hash)| (n + 1, hash));
+    let parent = request.parent.as_ref().map(|p| p.id);
+    Snapshot {
+        id: writer.session(),
+        writer: request.writer,
+        sequence,
+        previous,
+        root: passed.root,
+        time: request.time,
+        end: (request.clock)(),
+        host: request.host.clone(),
+        user: request.user.clone(),
+        sources: request.source.names(),
+        tags: request.tags.clone(),
+        mode: request.mode,
+        base: request.base.or(parent),
+        parent: parent.filter(|_| request.mode != Mode::Full),
+        completeness: if complete { Completeness::Complete } else { Completeness::Partial },
+        stats: with_written(passed.stats, writer.written()),
+        program: request.program.clone(),
+        excludes: request.excludes.clone(),
+        mounts: passed.mounts.clone(),
+        description: request.description.clone(),
+    }
+}
+
+fn with_written(mut stats: Stats, written: Written) -> Stats {
+    stats.added_bytes = written.added_bytes;
+    stats.stored_bytes = written.stored_bytes;
+    stats
+}
+
+fn outcome(snapshot: Option<Snapshot>, passed: Passed, record_hash: [u8; 32], writer: &Writer) -> BackupOutcome {
+    let written = writer.written();
+    let stats = with_written(passed.stats, written);
+    BackupOutcome { snapshot, stats, record_hash, written, missing_sources: passed.missing }
+}
+
+impl Source {
+    /// The sources as the record names them.
+    pub fn names(&self) -> Vec<Vec<u8>> {
+        match self {
+            Source::Paths(paths) => paths.iter().map(|p| p.as_os_str().as_encoded_bytes().to_vec()).collect(),
+            Source::Stream { name, .. } => vec![format!("stream:{name}").into_bytes()],
+        }
+    }
+}
