@@ -137,8 +137,8 @@ mod tests {
     fn plain_cut(c: &Chunker, data: &[u8]) -> usize {
         let len = data.len().min(c.sizes.max_bytes);
         let mut h = 0u64;
-        for i in c.sizes.min_bytes..len {
-            h = (h << 1).wrapping_add(c.gear[data[i] as usize]);
+        for (i, byte) in data.iter().enumerate().take(len).skip(c.sizes.min_bytes) {
+            h = (h << 1).wrapping_add(c.gear[*byte as usize]);
             let mask = if i < c.sizes.average_bytes { c.mask_strict } else { c.mask_loose };
             if h & mask == 0 {
                 return i + 1;

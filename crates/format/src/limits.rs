@@ -64,7 +64,7 @@ pub const OWNER_NAME_BYTES_MAX: usize = 1_024;
 /// Largest decoded record (config, snapshot, pending, gc record): some two million pack names.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Largest decoded index segment.
-pub const INDEX_BYTES_MAX: usize = 1 << 30;
+pub const INDEX_BYTES_MAX: usize = 512 << 20;
 /// Most blobs of an index segment.
 pub const INDEX_BLOBS_MAX: usize = 16 << 20;
 

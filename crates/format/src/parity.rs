@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn known_answer() {
-        let data: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+        let data: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let section = compute(&data, &Geometry::choose(data.len()));
         assert_eq!(blake3::hash(&section).to_hex().as_str(), KNOWN_PARITY, "the code or its layout changed");
     }

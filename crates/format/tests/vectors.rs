@@ -148,7 +148,7 @@ fn blocks(v: &mut Vectors) {
 fn parity_sections(v: &mut Vectors) {
     let data: Vec<u8> = (0..150).collect();
     v.insert("parity.section", hex(&parity::compute(&data, &Geometry::choose(150))));
-    let long: Vec<u8> = (0..5000u32).map(|i| (i * i >> 3) as u8).collect();
+    let long: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let section = parity::compute(&long, &Geometry::choose(5000));
     v.insert("parity.long.hash", hex(blake3::hash(&section).as_bytes()));
 }
