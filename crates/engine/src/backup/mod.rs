@@ -148,6 +148,7 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> RepoResult<BackupOutcome> {
     let (files, bytes) = estimate(request.parent.as_ref());
+    let sources = request.source.names();
     let reader = if request.dry_run { dry_reader(reader)? } else { reader.clone() };
     let listing = PackListing::read(reader.repo())?;
     for attempt in 1.. {
@@ -170,7 +171,7 @@ pub fn backup(
             return Ok(outcome(None, passed, [0; 32], &writer));
         }
         Teller::new(monitor, files, bytes).enter(Phase::Publish);
-        if let Some(done) = publish(&mut writer, &request, passed)? {
+        if let Some(done) = publish(&mut writer, &request, &sources, passed)? {
             return Ok(done);
         }
         writer.abandon()?;
@@ -200,20 +201,25 @@ fn dry_reader(reader: &Arc<Reader>) -> RepoResult<Arc<Reader>> {
 }
 
 /// `None` when something the tree relies on is gone.
-fn publish(writer: &mut Writer, request: &BackupRequest, passed: Passed) -> RepoResult<Option<BackupOutcome>> {
+fn publish(
+    writer: &mut Writer,
+    request: &BackupRequest,
+    sources: &[Vec<u8>],
+    passed: Passed,
+) -> RepoResult<Option<BackupOutcome>> {
     let parent = request.parent.as_ref().filter(|_| passed.inherited).map(|p| p.id);
     let thorough = request.mode == Mode::Full;
     if !writer.prepare(passed.root, parent.as_ref(), thorough)? {
         return Ok(None);
     }
-    let snapshot = record(writer, request, &passed);
+    let snapshot = record(writer, request, sources, &passed);
     match writer.commit(&snapshot)? {
         Published::Done { record_hash } => Ok(Some(outcome(Some(snapshot), passed, record_hash, writer))),
         Published::Overtaken => Ok(None),
     }
 }
 
-fn record(writer: &Writer, request: &BackupRequest, passed: &Passed) -> Snapshot {
+fn record(writer: &Writer, request: &BackupRequest, sources: &[Vec<u8>], passed: &Passed) -> Snapshot {
     let complete = passed.stats.faults == 0;
     let (sequence, previous) = request.previous.map_or((1, [0; 32]), |(n, hash)| (n + 1, hash));
     let parent = request.parent.as_ref().map(|p| p.id);
@@ -227,7 +233,7 @@ fn record(writer: &Writer, request: &BackupRequest, passed: &Passed) -> Snapshot
         end: (request.clock)(),
         host: request.host.clone(),
         user: request.user.clone(),
-        sources: request.source.names(),
+        sources: sources.to_vec(),
         tags: request.tags.clone(),
         mode: request.mode,
         base: request.base.or(parent),

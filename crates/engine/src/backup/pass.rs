@@ -21,7 +21,7 @@ use repo::reader::Reader;
 use repo::workers::Ordered;
 use repo::writer::Writer;
 use repo::{RepoError, RepoResult};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ impl TreeSink for Nodes<'_> {
 enum Item {
     /// As the parent has it.
     Keep { known: Known, stat: Stat },
-    /// The next of the entries that are being read.
-    Read { key: Vec<u8>, known: Option<Known> },
+    /// The next of the entries that are being read. A folder that only leads to a source is on the way.
+    Read { key: Vec<u8>, known: Option<Known>, on_the_way: bool },
     /// Ready.
     Fault { key: Vec<u8>, text: String },
 }
@@ -83,6 +83,8 @@ pub(super) struct Pass<'a> {
     /// When the parent began; `None` when its metadata is not trusted.
     trusted_since: Option<Timestamp>,
     changed: bool,
+    /// Paths of the sources themselves.
+    ends: HashSet<Vec<u8>>,
 }
 
 impl<'a> Pass<'a> {
@@ -114,6 +116,7 @@ impl<'a> Pass<'a> {
             stats: Stats::default(),
             trusted_since,
             changed: request.parent.is_none(),
+            ends: HashSet::new(),
             reader,
             writer,
             request,
@@ -169,7 +172,9 @@ impl<'a> Pass<'a> {
             self.teller.missing_source(path, why);
         }
         let (root_dir, root_stat) = (walk.root().0.clone(), *walk.root().1);
-        self.decide(&root_dir, PathKey::of(&[b"/"]), b".", &root_stat, parent)?;
+        self.ends = paths.iter().map(|p| p.as_os_str().as_encoded_bytes().to_vec()).collect();
+        let on_the_way = !self.ends.contains(&b"/"[..]);
+        self.decide(&root_dir, PathKey::of(&[b"/"]), b".", &root_stat, on_the_way, parent)?;
         while let Some(listing) = walk.next() {
             self.listing(&listing, parent)?;
         }
@@ -197,7 +202,8 @@ impl<'a> Pass<'a> {
                 self.teller.path_too_long(&listing.dir, name);
                 continue;
             }
-            self.decide(&listing.dir, key.clone(), name, stat, parent)?;
+            let on_the_way = listing.filtered && !self.ends.contains(&shown(&key)[..]);
+            self.decide(&listing.dir, key.clone(), name, stat, on_the_way, parent)?;
         }
         self.send_batch();
         self.settle(WAITING_MAX)
@@ -210,6 +216,7 @@ impl<'a> Pass<'a> {
         key: Vec<u8>,
         name: &[u8],
         stat: &Stat,
+        on_the_way: bool,
         parent: &mut ParentCursor<'_>,
     ) -> RepoResult<()> {
         let known = parent.find(&key)?;
@@ -219,7 +226,7 @@ impl<'a> Pass<'a> {
             self.items.push_back(Item::Keep { known: known.clone(), stat: *stat });
             return Ok(());
         }
-        self.items.push_back(Item::Read { key, known });
+        self.items.push_back(Item::Read { key, known, on_the_way });
         let batch = self.batch.get_or_insert_with(|| ReadBatch::new(dir.clone()));
         batch.push(name, *stat);
         self.batch_bytes += if stat.kind == Kind::File { stat.size_bytes } else { 0 };
@@ -267,10 +274,11 @@ impl<'a> Pass<'a> {
                 self.changed = true;
                 self.builder.push(&key, &fault_entry(&text), &mut Nodes(self.writer))
             }
-            Item::Read { key, known } => {
+            Item::Read { key, known, on_the_way } => {
                 let (buffer, mut entries) = self.done.take().expect("results are there");
                 let entry = entries.pop_front().expect("each entry of a batch has a result");
-                self.place_read(&key, known, entry, &buffer)?;
+                let differs = self.place_read(&key, known, entry, &buffer)?;
+                self.changed |= differs && !on_the_way;
                 if entries.is_empty() {
                     self.buffers.give_back(buffer);
                 } else {
@@ -289,14 +297,14 @@ impl<'a> Pass<'a> {
         self.builder.keep(&known.leaf, known.index, &mut Nodes(self.writer))
     }
 
-    /// Stores what was read and puts the entry into the tree.
+    /// Stores what was read and puts the entry into the tree. Says whether it differs from the parent's.
     fn place_read(
         &mut self,
         key: &[u8],
         known: Option<Known>,
         read: ReadEntry,
         buffer: &[u8],
-    ) -> RepoResult<()> {
+    ) -> RepoResult<bool> {
         let ReadEntry { mut stat, extras, body, changed } = read;
         self.teller.unread_extras(key, &extras);
         let mut marks = if changed { Marks::CHANGED } else { Marks::default() };
@@ -324,17 +332,17 @@ impl<'a> Pass<'a> {
             Some(known) if *known.entry() == entry => Action::Unchanged,
             Some(_) => Action::Modified,
         };
-        self.changed |= action != Action::Unchanged;
         self.count(entry.kind(), entry.size_bytes, action);
         self.teller.done(action, key, entry.size_bytes);
         self.teller.stored(self.writer.written().stored_bytes);
         let mut nodes = Nodes(self.writer);
         match &known {
             Some(known) if action == Action::Unchanged => {
-                self.builder.keep(&known.leaf, known.index, &mut nodes)
+                self.builder.keep(&known.leaf, known.index, &mut nodes)?;
             }
-            _ => self.builder.push(key, &entry, &mut nodes),
+            _ => self.builder.push(key, &entry, &mut nodes)?,
         }
+        Ok(action != Action::Unchanged)
     }
 
     /// Stores a long file; once more if it changed meanwhile.

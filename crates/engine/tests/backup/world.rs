@@ -70,7 +70,7 @@ impl World {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        Arc::new(LocalStore::open(&self.folder.path().join("repo"), &LocalOptions::default()).unwrap())
+        Arc::new(LocalStore::open(&self.folder.path().join("repo"), &LocalOptions { create_root: true, ..Default::default() }).unwrap())
     }
 
     pub(crate) fn source(&self) -> PathBuf {
@@ -78,8 +78,10 @@ impl World {
     }
 
     /// A source whose path and contents are the same in every world of this process.
-    pub(crate) fn shared_source(&self) -> PathBuf {
-        std::env::temp_dir().canonicalize().unwrap().join(format!("lifeboat-shared-{}", std::process::id()))
+    pub(crate) fn shared_source() -> PathBuf {
+        let quiet = Path::new("/dev/shm");
+        let folder = if quiet.is_dir() { quiet.to_path_buf() } else { std::env::temp_dir() };
+        folder.canonicalize().unwrap().join(format!("lifeboat-shared-{}", std::process::id()))
     }
 
     pub(crate) fn fill(&self, files: usize) {
