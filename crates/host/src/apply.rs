@@ -286,7 +286,7 @@ fn change_owner(way: &Way<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<(),
 
 /// Extended attributes that are removed from an existing entry if the snapshot has none of that name. Others
 /// (labels of security modules, say) belong to the machine.
-fn belongs_to_the_entry(name: &[u8]) -> bool {
+pub(crate) fn belongs_to_the_entry(name: &[u8]) -> bool {
     let prefixes: [&[u8]; 3] = [b"user.", b"trusted.", b"system.posix_acl_"];
     name == b"security.capability" || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -5,6 +5,7 @@
 //! so paths may be longer than the kernel takes. Knows no repository and prints nothing.
 
 mod directory;
+mod existing;
 mod folder_files;
 mod getent;
 mod glob;

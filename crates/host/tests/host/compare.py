@@ -1,5 +1,5 @@
 """Prints everything about a tree that can be seen, one line per entry: compare.py FOLDER. Shares no code with the crate."""
-import fcntl, hashlib, os, stat, struct, sys
+import fcntl, hashlib, os, stat, struct, subprocess, sys
 
 top = os.fsencode(sys.argv[1])
 first = {}
@@ -46,5 +46,7 @@ def show(path, name):
         for child in sorted(os.listdir(path)):
             show(os.path.join(path, child), os.path.join(name, child))
 
+# Some file systems allocate blocks only when they write them.
+subprocess.run(["sync", "-f", top], check=True)
 for child in sorted(os.listdir(top)):
     show(os.path.join(top, child), child)

@@ -13,7 +13,7 @@ use host::restore_file::{clone_range, punch_hole, reserve, set_length};
 use host::stat::same_version;
 use host::{Directory, Kind, Stat, Timestamp, Walk, WalkOptions};
 
-use crate::support::{present, scratch};
+use crate::support::{Mounted, present, scratch};
 
 /// Walks to a folder and returns its handle with the metadata of its entries.
 fn listed(folder: &Path) -> (Arc<Directory>, Vec<(Vec<u8>, Stat)>) {
@@ -117,18 +117,26 @@ fn the_map_of_holes_is_the_true_one() {
     assert!(data_ranges(&file, 0).unwrap().is_empty());
 }
 
+fn clone_in(folder: &Path) -> bool {
+    fs::write(folder.join("from"), vec![3; 1 << 16]).unwrap();
+    fs::write(folder.join("to"), b"").unwrap();
+    let from = fs::File::open(folder.join("from")).unwrap();
+    let to = fs::File::options().write(true).open(folder.join("to")).unwrap();
+    let cloned = clone_range(&from, 0, 1 << 16, &to, 0).is_ok();
+    let expected = if cloned { vec![3; 1 << 16] } else { Vec::new() };
+    assert_eq!(fs::read(folder.join("to")).unwrap(), expected);
+    cloned
+}
+
 #[test]
-fn ranges_are_shared_or_the_file_stays_as_it_was() {
+fn ranges_are_shared_where_the_file_system_can_and_nothing_changes_elsewhere() {
     let (_guard, top) = scratch();
-    fs::write(top.join("from"), vec![3; 1 << 16]).unwrap();
-    fs::write(top.join("to"), b"").unwrap();
-    let from = fs::File::open(top.join("from")).unwrap();
-    let to = fs::File::options().write(true).open(top.join("to")).unwrap();
-    let expected = match clone_range(&from, 0, 1 << 16, &to, 0) {
-        Ok(()) => vec![3; 1 << 16],
-        Err(_) => Vec::new(),
-    };
-    assert_eq!(fs::read(top.join("to")).unwrap(), expected);
+    clone_in(&top);
+    for kind in ["xfs", "btrfs"] {
+        if let Some(_mounted) = Mounted::fresh(kind, &top.join(kind)) {
+            assert!(clone_in(&top.join(kind)), "{kind}");
+        }
+    }
 }
 
 #[test]

@@ -38,6 +38,38 @@ pub(crate) fn is_root() -> bool {
     present("root", rustix::process::geteuid().is_root())
 }
 
+/// A file system of its own, unmounted in the end.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts a fresh tmpfs, or makes an image with `mkfs.KIND` and mounts that. `None` if this cannot be done here.
+    pub(crate) fn fresh(kind: &str, folder: &Path) -> Option<Mounted> {
+        let image = folder.with_extension("image");
+        std::fs::create_dir(folder).unwrap();
+        let mut mount = Command::new("mount");
+        if kind == "tmpfs" {
+            mount.args(["-t", "tmpfs", "none"]);
+        } else {
+            let mkfs = format!("mkfs.{kind}");
+            if !is_root() || !has_program(&mkfs) {
+                return None;
+            }
+            std::fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+            let made = Command::new(mkfs).arg("-q").arg(&image).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            mount.args(["-t", kind, "-o", "loop"]).arg(&image);
+        }
+        let mounted = mount.arg(folder).output().is_ok_and(|output| output.status.success());
+        present(&format!("the right to mount {kind}"), mounted).then(|| Mounted(folder.to_path_buf()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// Runs a Python program and returns what it prints.
 pub(crate) fn python(program: &str, arguments: &[&Path]) -> String {
     let mut child = Command::new("python3")

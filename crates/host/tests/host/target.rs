@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use host::{Attributes, Existing, InPlace, Kind, Part, Target, TargetOptions, Timestamp, Xattr};
 
-use crate::support::{has_program, is_root, names, present, python, scratch};
+use crate::support::{Mounted, has_program, is_root, names, present, python, scratch};
 
 const COMPARE: &str = include_str!("compare.py");
 
@@ -230,6 +230,21 @@ fn removal_reaches_the_bottom_of_any_tree_and_follows_no_link() {
     target.remove(target.top(), b"deep").unwrap();
     assert!(names(&top.join("t")).is_empty());
     assert!(top.join("victim/folder").is_dir());
+}
+
+#[test]
+fn removal_stops_at_a_mounted_file_system() {
+    let (_guard, top) = scratch();
+    fs::create_dir_all(top.join("t/folder")).unwrap();
+    if !is_root() {
+        return;
+    }
+    let Some(_mounted) = Mounted::fresh("tmpfs", &top.join("t/folder/mount")) else { return };
+    fs::write(top.join("t/folder/mount/precious"), b"").unwrap();
+    let target = Target::open(&top.join("t"), false, options(Existing::ReplaceAll)).unwrap();
+    let refused = target.remove(target.top(), b"folder").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::CrossesDevices);
+    assert!(top.join("t/folder/mount/precious").exists());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use host::{FaultKind, Kind, Listing, NotEntered, Rules, Walk, WalkOptions};
 use proptest::prelude::*;
 
-use crate::support::{is_root, scratch};
+use crate::support::{Mounted, is_root, scratch};
 
 fn inline() -> WalkOptions {
     WalkOptions { inline: true, ..WalkOptions::default() }
@@ -278,14 +278,10 @@ fn other_file_systems_are_entries_but_not_entered_unless_they_are_sources() {
         return;
     }
     let (_guard, top) = scratch();
-    fs::create_dir_all(top.join("here/mount")).unwrap();
+    fs::create_dir_all(top.join("here")).unwrap();
     fs::write(top.join("here/file"), b"").unwrap();
     let mount = top.join("here/mount");
-    if rustix::mount::mount("none", &mount, "tmpfs", rustix::mount::MountFlags::empty(), None).is_err() {
-        crate::support::present("the right to mount", false);
-        return;
-    }
-    let _mounted = Mounted(&mount);
+    let Some(_mounted) = Mounted::fresh("tmpfs", &mount) else { return };
     fs::create_dir_all(mount.join("inside/wanted")).unwrap();
     fs::write(mount.join("inside/file"), b"").unwrap();
     let one = WalkOptions { one_file_system: true, ..inline() };
@@ -310,14 +306,6 @@ fn not_entered(listing: &Listing) -> &'static str {
         Some(NotEntered::OtherFileSystem) => " not entered",
         Some(NotEntered::Virtual(name)) => name,
         None => "",
-    }
-}
-
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::empty()).unwrap();
     }
 }
 
