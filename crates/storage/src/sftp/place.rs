@@ -180,9 +180,9 @@ impl Place {
         }
     }
 
-    /// Notes an object that got its name, or lost it when `len_bytes` is `None`.
-    pub(super) fn note(&self, path: &str, len_bytes: Option<u64>) {
-        locked(&self.unsynced).note(path, len_bytes);
+    /// Notes an object that got its name in this session, or lost it when `len_bytes` is `None`.
+    pub(super) fn note(&self, session: &Session, path: &str, len_bytes: Option<u64>) {
+        locked(&self.unsynced).note(path, len_bytes, session.number);
     }
 
     /// See [`Store::sync`](crate::Store::sync). A cut connection leaves everything to be synced by the next
@@ -191,11 +191,9 @@ impl Place {
         let lease = self.lease_for_writing()?;
         let what = || format!("sync {}", self.location);
         let changes = std::mem::take(&mut *locked(&self.unsynced));
-        match changes.sync(&lease, &self.folders_sync) {
-            Ok(()) => {
-                self.pool.settle();
-                Ok(())
-            }
+        let synced = changes.sync_folders(&lease, &self.folders_sync);
+        match synced.and_then(|()| changes.check(&lease, &self.pool.settle())) {
+            Ok(()) => Ok(()),
             Err(SyncFault::Failed(fault)) if fault.kind() == ErrorKind::Transient => {
                 locked(&self.unsynced).put_back(changes);
                 Err(fault.at(what()))

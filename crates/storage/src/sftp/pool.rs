@@ -63,13 +63,16 @@ impl Pool {
         }
     }
 
-    /// Waits until every live session has done what it was told, such as removing temporary files: a process
-    /// that ends right after would take the requests with it.
-    pub(super) fn settle(&self) {
-        for session in self.slots.iter().filter_map(Slot::live) {
-            // Servers work through a session in order; the answer itself does not matter.
-            let _ = session.call(Request::Stat { path: "." });
-        }
+    /// Waits until every live session has done what it was told, such as removing temporary files, which a
+    /// process that ends right after would take with it. Returns the numbers of those that answered.
+    pub(super) fn settle(&self) -> Vec<u64> {
+        let live = self.slots.iter().filter_map(Slot::live);
+        // Servers work through a session in order; any answer will do.
+        let answers = |session: &Arc<Session>| match session.call(Request::Stat { path: "." }) {
+            Ok(_) => true,
+            Err(fault) => !fault.is_fatal(),
+        };
+        live.filter(answers).map(|session| session.number).collect()
     }
 
     fn session(&self, slot: usize) -> StoreResult<Arc<Session>> {

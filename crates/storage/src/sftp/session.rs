@@ -6,7 +6,7 @@
 //! waiting and every later request with the reason; it never comes back to life.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ const SILENCE_S_MAX: u64 = 300;
 
 /// Size of reads and writes where the server does not tell its limits; every server takes it.
 const CHUNK_BYTES_DEFAULT: u64 = 32 * 1024;
-/// Larger chunks were not faster: OpenSSH allows 255 KiB.
+/// What OpenSSH allows; larger ones would only hold more memory.
 const CHUNK_BYTES_MAX: u64 = 255 * 1024;
 /// Bytes one caller keeps in flight: what a 1 Gbit/s line holds in 32 ms.
 const FLIGHT_BYTES_MAX: u64 = 4 << 20;
@@ -88,6 +88,8 @@ impl Default for Farewell {
 
 /// A live session.
 pub(super) struct Session {
+    /// Different for every session of the process.
+    pub(super) number: u64,
     outgoing: UnboundedSender<Bytes>,
     waiting: Arc<Waiting>,
     next_id: AtomicU32,
@@ -166,7 +168,8 @@ impl Session {
             sending.abort();
         });
         let next_id = AtomicU32::new(1);
-        Ok(Self { outgoing, waiting, next_id, abilities, _connection: connection })
+        let number = next_number();
+        Ok(Self { number, outgoing, waiting, next_id, abilities, _connection: connection })
     }
 
     /// Whether a request has a chance.
@@ -278,6 +281,11 @@ impl Exchange {
     }
 }
 
+fn next_number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
 async fn send_now(channel: &Channel<Msg>, packet: Bytes) -> Result<(), Fault> {
     channel.data_bytes(packet).await.map_err(|error| Fault::Lost(error.to_string()))
 }
@@ -384,7 +392,8 @@ pub(super) mod fake {
                 }
             }
         });
-        Session { outgoing, waiting, next_id: AtomicU32::new(1), abilities, _connection: Box::new(()) }
+        let (number, next_id) = (next_number(), AtomicU32::new(1));
+        Session { number, outgoing, waiting, next_id, abilities, _connection: Box::new(()) }
     }
 }
 

@@ -126,7 +126,7 @@ impl Store for SftpStore {
         let path = self.0.path(name.as_str());
         let fault = match lease.call(Request::Remove { path: &path }) {
             Ok(_) => {
-                self.0.note(&path, None);
+                self.0.note(&lease, &path, None);
                 return Ok(());
             }
             Err(fault) => fault,

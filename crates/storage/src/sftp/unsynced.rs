@@ -1,8 +1,9 @@
 //! What was named or deleted since the last sync, and the sync.
 //!
 //! A server may crash and be back between a `put` and the `sync` after it, and all the client sees is a cut
-//! connection. So a sync looks, in one session, whether everything is still as it was left, and then syncs
-//! the folders: had the server crashed in between, the session would have ended.
+//! connection. So a sync looks whether everything is still as it was left that was done in a session which
+//! has ended since; a session that still answers proves that the server did not crash meanwhile. Only in
+//! that case can a change by another writer be mistaken for a loss, which ends the run and no more.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +18,18 @@ const FLIGHT: usize = 64;
 /// Changes that a power cut at the server may still undo.
 #[derive(Default)]
 pub(super) struct Unsynced {
-    /// Paths and the lengths they were given in bytes; `None` for deleted ones.
-    objects: HashMap<String, Option<u64>>,
+    /// By path.
+    objects: HashMap<String, Change>,
     /// Folders with changed entries.
     folders: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Change {
+    /// `None` for a removal.
+    len_bytes: Option<u64>,
+    /// The number of the session that made it.
+    session: u64,
 }
 
 /// Why a sync did not succeed.
@@ -37,9 +46,9 @@ impl From<Fault> for SyncFault {
 }
 
 impl Unsynced {
-    /// Notes an object of `len_bytes`, or its removal.
-    pub(super) fn note(&mut self, path: &str, len_bytes: Option<u64>) {
-        self.objects.insert(path.to_owned(), len_bytes);
+    /// Notes an object of `len_bytes`, or its removal, made in a session of that number.
+    pub(super) fn note(&mut self, path: &str, len_bytes: Option<u64>, session: u64) {
+        self.objects.insert(path.to_owned(), Change { len_bytes, session });
         self.note_entry(path);
     }
 
@@ -55,32 +64,23 @@ impl Unsynced {
 
     /// Takes back what could not be synced; what was noted meanwhile is newer.
     pub(super) fn put_back(&mut self, older: Unsynced) {
-        for (path, len_bytes) in older.objects {
-            self.objects.entry(path).or_insert(len_bytes);
+        for (path, change) in older.objects {
+            self.objects.entry(path).or_insert(change);
         }
         self.folders.extend(older.folders);
     }
 
-    /// Checks everything noted, then syncs its folders as far as the server can.
+    /// Checks what was done in sessions other than `alive`, the numbers of those that still answer.
     ///
-    /// `able` is whether a folder was ever synced: until then a refusal is taken for a file system that
-    /// cannot, from then on for a disk that lost what it should have kept. It is set here.
-    pub(super) fn sync(&self, session: &Session, able: &AtomicBool) -> Result<(), SyncFault> {
-        self.check(session)?;
-        match session.abilities.fsync {
-            true => Ok(self.sync_folders(session, able)?),
-            false => Ok(()),
-        }
-    }
-
-    fn check(&self, session: &Session) -> Result<(), SyncFault> {
+    /// To be called after [`Unsynced::sync_folders`] in the same session, so that no crash fits in between.
+    pub(super) fn check(&self, session: &Session, alive: &[u64]) -> Result<(), SyncFault> {
         let mut exchange = Exchange::new();
         let mut asked = HashMap::new();
-        let mut objects = self.objects.iter();
+        let mut doubtful = self.objects.iter().filter(|(_, change)| !alive.contains(&change.session));
         loop {
             while exchange.in_flight() < FLIGHT {
-                let Some((path, len_bytes)) = objects.next() else { break };
-                asked.insert(exchange.send(session, Request::LinkStat { path })?, (path, *len_bytes));
+                let Some((path, change)) = doubtful.next() else { break };
+                asked.insert(exchange.send(session, Request::LinkStat { path })?, (path, change.len_bytes));
             }
             if exchange.in_flight() == 0 {
                 return Ok(());
@@ -99,8 +99,15 @@ impl Unsynced {
         }
     }
 
-    /// Opens folders as files, which OpenSSH allows, in order to sync them: SFTP has no other way.
-    fn sync_folders(&self, session: &Session, able: &AtomicBool) -> Result<(), Fault> {
+    /// Syncs the folders, as far as the server can. They are opened as files, which OpenSSH allows: SFTP has
+    /// no other way.
+    ///
+    /// `able` is whether a folder was ever synced: until then a refusal is taken for a file system that
+    /// cannot, from then on for a disk that lost what it should have kept. It is set here.
+    pub(super) fn sync_folders(&self, session: &Session, able: &AtomicBool) -> Result<(), SyncFault> {
+        if !session.abilities.fsync {
+            return Ok(());
+        }
         let folders: Vec<&String> = self.folders.iter().collect();
         for some in folders.chunks(FLIGHT) {
             let mut opening = Exchange::new();
@@ -116,13 +123,15 @@ impl Unsynced {
                     }
                     // Taken away since, or a server that does not open folders.
                     Reply::Status { .. } => {}
-                    _ => return Err(Fault::Protocol("an open without a handle")),
+                    _ => return Err(Fault::Protocol("an open without a handle").into()),
                 }
             }
             while syncing.in_flight() > 0 {
                 match syncing.receive(session) {
                     Ok(_) => able.store(true, Ordering::Relaxed),
-                    Err(fault) if fault.is_fatal() || able.load(Ordering::Relaxed) => return Err(fault),
+                    Err(fault) if fault.is_fatal() || able.load(Ordering::Relaxed) => {
+                        return Err(fault.into());
+                    }
                     Err(_) => {}
                 }
             }
@@ -157,43 +166,48 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_synced_is_an_error_only_where_one_could() {
         let mut changes = Unsynced::default();
-        changes.note("config", Some(1));
+        changes.note("config", Some(1), 1);
         let able = AtomicBool::new(false);
-        assert!(changes.sync(&session(status::FAILURE), &able).is_ok());
+        assert!(changes.sync_folders(&session(status::FAILURE), &able).is_ok());
         assert!(!able.load(Ordering::Relaxed));
-        assert!(changes.sync(&session(status::OK), &able).is_ok());
+        assert!(changes.sync_folders(&session(status::OK), &able).is_ok());
         assert!(able.load(Ordering::Relaxed));
-        assert!(matches!(changes.sync(&session(status::FAILURE), &able), Err(SyncFault::Failed(_))));
+        let failed = changes.sync_folders(&session(status::FAILURE), &able);
+        assert!(matches!(failed, Err(SyncFault::Failed(_))));
     }
 
     #[test]
-    fn an_object_of_another_length_is_lost() {
-        let mut changes = Unsynced::default();
-        changes.note("packs/4/a", Some(2));
-        let able = AtomicBool::new(false);
-        let lost = changes.sync(&session(status::OK), &able);
-        assert!(matches!(lost, Err(SyncFault::Lost(path)) if path == "packs/4/a"));
-        changes.note("packs/4/a", None);
-        assert!(matches!(changes.sync(&session(status::OK), &able), Err(SyncFault::Lost(_))));
+    fn only_what_a_dead_session_did_can_be_lost() {
+        let session = session(status::OK);
+        for (len_bytes, is_kept) in [(Some(1), true), (Some(2), false), (None, false)] {
+            let mut changes = Unsynced::default();
+            changes.note("packs/4/a", len_bytes, 7);
+            assert!(changes.check(&session, &[6, 7]).is_ok());
+            match changes.check(&session, &[6]) {
+                Ok(()) => assert!(is_kept),
+                Err(SyncFault::Lost(path)) => assert!(!is_kept && path == "packs/4/a"),
+                Err(SyncFault::Failed(fault)) => panic!("{fault}"),
+            }
+        }
     }
 
     #[test]
     fn what_comes_back_from_a_failed_sync_does_not_hide_newer_changes() {
         let mut older = Unsynced::default();
-        older.note("r/packs/4/a", Some(1));
-        older.note("r/config", Some(2));
+        older.note("r/packs/4/a", Some(1), 1);
+        older.note("r/config", Some(2), 1);
         let mut newer = Unsynced::default();
-        newer.note("r/packs/4/a", None);
+        newer.note("r/packs/4/a", None, 2);
         newer.put_back(older);
-        assert_eq!(newer.objects["r/packs/4/a"], None);
-        assert_eq!(newer.objects["r/config"], Some(2));
+        assert_eq!(newer.objects["r/packs/4/a"].len_bytes, None);
+        assert_eq!(newer.objects["r/config"].len_bytes, Some(2));
         assert!(newer.folders.iter().eq(["r", "r/packs/4"]));
     }
 
     #[test]
     fn the_folders_at_the_ends_of_the_tree_have_names() {
         let mut changes = Unsynced::default();
-        changes.note("config", Some(1));
+        changes.note("config", Some(1), 1);
         changes.note_entry("/config");
         assert!(changes.folders.iter().eq([".", "/"]));
     }

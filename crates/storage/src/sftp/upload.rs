@@ -131,7 +131,7 @@ impl SftpUpload {
         }
         self.named = true;
         // ... and after the next sync its name survives as well.
-        self.place.note(&self.place.path(name.as_str()), Some(self.offset));
+        self.place.note(&self.lease, &self.place.path(name.as_str()), Some(self.offset));
         Ok(())
     }
 
