@@ -1,0 +1,107 @@
+//! The command line as a whole: the global options, and the list of commands.
+//!
+//! The options of each command stand in its own file. Secrets are never arguments: they would show in
+//! process lists; files, commands and the environment carry them.
+
+use crate::commands;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+Examples:
+  lifeboat backup --init -r /mnt/disk/backup ~      make a repository and back up the home folder
+  lifeboat restore latest:/home/me/docs --target .  bring a folder back into this one
+  lifeboat check --read-data -r /mnt/disk/backup    prove that every byte can be read
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 some source data unreadable, 5 damage found, 10 no repository,
+12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 130/143 cancelled.";
+
+/// Back up files, deduplicated and encrypted, and get them back
+#[derive(Parser)]
+#[command(name = "lifeboat", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Repository: a folder, or a URL such as sftp://host/folder, s3://bucket/folder, webdavs://host/folder
+    #[arg(short, long, global = true, value_name = "PLACE", env = "LIFEBOAT_REPOSITORY")]
+    pub(crate) repo: Vec<OsString>,
+
+    /// Read the password from the first line of this file [env: LIFEBOAT_PASSWORD_FILE; or the password
+    /// itself in LIFEBOAT_PASSWORD]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Read the password from this command's output [env: LIFEBOAT_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "password_file")]
+    pub(crate) password_command: Option<String>,
+
+    /// Unlock with the key in this file [env: LIFEBOAT_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_file", "password_command"])]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// Unlock with the recovery key, read from this file or asked for
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          conflicts_with_all = ["password_file", "password_command", "key_file"])]
+    pub(crate) recovery_key: Option<Option<PathBuf>>,
+
+    /// Folder for files that save time [default: ~/.cache/lifeboat]
+    #[arg(long, global = true, value_name = "FOLDER", env = "LIFEBOAT_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Keep nothing on this machine that saves time
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
+
+    /// Trust the certificates in this PEM file, too
+    #[arg(long, global = true, value_name = "FILE", env = "LIFEBOAT_CACERT")]
+    pub(crate) cacert: Option<PathBuf>,
+
+    /// Send at most this many bytes per second (512K, 10M)
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_upload: Option<String>,
+
+    /// Receive at most this many bytes per second
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_download: Option<String>,
+
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say more; twice: name every file
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print results as JSON lines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Print without colours [env: NO_COLOR]
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Init(commands::init::Args),
+    Backup(Box<commands::backup::Args>),
+    Snapshots(commands::snapshots::Args),
+    Ls(commands::ls::Args),
+    Restore(Box<commands::restore::Args>),
+    Check(commands::check::Args),
+    Version(commands::version::Args),
+}

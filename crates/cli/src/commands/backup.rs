@@ -1,0 +1,412 @@
+//! `lifeboat backup`: reads sources once and publishes a snapshot of them.
+
+use super::init::{self, NewKeys, NewOptions};
+use super::rules::RuleArgs;
+use super::version::PROGRAM;
+use crate::credentials;
+use crate::display::{DisplayName, safe, shell_word};
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::progress::Reporter;
+use crate::session::{Opened, Session, host_name, processors, seed, user_name};
+use crate::snapspec::{Filter, SnapSpec};
+use crate::writer_state::WriterState;
+use crate::{folders, sizes, time};
+use engine::backup::{FixedChunkPolicy, choose_parent};
+use engine::{BackupOutcome, BackupRequest, Severity, Source};
+use format::codec::Level;
+use format::keys::Capability;
+use format::kind::Timestamp;
+use format::snapshot::{Mode, Snapshot};
+use host::stream::CommandStream;
+use host::{WalkOptions, files_from, sources};
+use repo::snapshots::SnapshotList;
+use repo::workers::Workers;
+use serde_json::{Map, Value, json};
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Back up files and folders
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat backup --init -r /mnt/disk/backup ~              make the repository first if there is none
+  lifeboat backup ~ --exclude '*.iso' --exclude-caches      leave things out
+  lifeboat backup / -x --exclude-file /etc/lifeboat.exclude one file system
+  lifeboat backup --stdin-filename db.sql --stdin-from-command -- pg_dump mydb
+  lifeboat backup --full ~                                  read every byte again and prove it is stored
+
+Exit code 3: the snapshot was made, but some files could not be read; they are named.")]
+pub(crate) struct Args {
+    /// Files and folders
+    #[arg(value_name = "SOURCE")]
+    pub(crate) sources: Vec<OsString>,
+
+    /// Make the repository if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    #[command(flatten)]
+    pub(crate) new: NewOptions,
+
+    /// Back up what the patterns in this file stand for, one a line (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Vec<PathBuf>,
+    /// Back up the paths in this file, one a line, exactly as written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from_verbatim: Vec<PathBuf>,
+    /// Back up the paths in this file, each followed by a NUL (find -print0)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from_raw: Vec<PathBuf>,
+    /// Back up standard input
+    #[arg(long, conflicts_with = "stdin_from_command")]
+    pub(crate) stdin: bool,
+    /// Back up the output of the command that stands behind `--`; if it fails there is no snapshot
+    #[arg(long)]
+    pub(crate) stdin_from_command: bool,
+    /// Name of the stream in the snapshot
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub(crate) stdin_filename: String,
+
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Stay on the file systems of the sources
+    #[arg(short = 'x', long)]
+    pub(crate) one_file_system: bool,
+
+    /// Read every byte again and prove that everything is stored
+    #[arg(long, visible_alias = "force", group = "mode")]
+    pub(crate) full: bool,
+    /// Trust the metadata of the newest snapshot of the same source [default]
+    #[arg(long, group = "mode")]
+    pub(crate) incremental: bool,
+    /// Trust the metadata of the newest full snapshot of the same source
+    #[arg(long, group = "mode")]
+    pub(crate) differential: bool,
+    /// Compare with this snapshot [default: the newest of the same machine and source]
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) parent: Option<OsString>,
+    /// Compare neither inode numbers nor change times (some network file systems make them up)
+    #[arg(long)]
+    pub(crate) ignore_inode: bool,
+    /// Make no snapshot if nothing changed
+    #[arg(long)]
+    pub(crate) skip_if_unchanged: bool,
+    /// Read and report, but store nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    /// Add a tag; separate several by commas
+    #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
+    pub(crate) tag: Vec<String>,
+    /// Name of the machine in the snapshot [default: its host name]
+    #[arg(short = 'H', long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Time of the snapshot [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time: Option<String>,
+    /// A text to remember with the snapshot
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) description: String,
+    /// Compression level of zstd
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) compression: i32,
+    /// Files read at the same time [default: twice the processors, at most 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) read_concurrency: Option<u16>,
+}
+
+/// Uploads finished at the same time where each costs a round trip.
+const REMOTE_UPLOADS: usize = 4;
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let start = time::now();
+    let source = source(session, &args)?;
+    let rules = args.rules.rules()?;
+    let (opened, new_keys) = open_or_create(session, &args)?;
+    if opened.repo.capability() != Capability::Owner {
+        return Err(Failure::new(Exit::Refused, "this key may not back up: it is not an owner's"));
+    }
+    let mut request = request(session, &args, source, rules, start)?;
+    choose_mode(session, &args, &opened, &mut request)?;
+    let state = open_state(session, &args)?;
+    if let Some(state) = &state {
+        request.writer = state.writer;
+        request.previous = state.previous(&opened.repo.identity().family);
+    }
+    let mode = request.mode;
+    let reporter = Reporter::new(&session.out, &session.cancel);
+    let outcome = engine::backup(&opened.reader()?, request, &reporter).inspect_err(|_| reporter.finish())?;
+    if let (Some(state), Some(snapshot)) = (&state, &outcome.snapshot) {
+        let kept = state.remember(&opened.repo.identity().family, snapshot.sequence, &outcome.record_hash);
+        kept.unwrap_or_else(|e| session.out.warn(format!("cannot remember the snapshot's number: {e}")));
+    }
+    let worst = reporter.conclude();
+    tell_missing(session, &outcome);
+    let exit = exit(&outcome, worst);
+    if session.out.json {
+        session.out.object(&summary(&args, &outcome, mode, start, reporter.elapsed(), exit))?;
+    } else if !session.out.quiet {
+        tell(session, &args, &outcome, mode, reporter.elapsed())?;
+    }
+    if let Some(keys) = new_keys {
+        keys.tell(session);
+    }
+    Ok(exit)
+}
+
+fn exit(outcome: &BackupOutcome, worst: Option<Severity>) -> Exit {
+    match worst.map_or(Exit::Ok, Exit::from) {
+        Exit::Ok if !outcome.missing_sources.is_empty() || outcome.stats.faults > 0 => Exit::Partial,
+        exit => exit,
+    }
+}
+
+fn open_or_create(session: &Session, args: &Args) -> Outcome<(Opened, Option<NewKeys>)> {
+    match session.open() {
+        Err(failure) if failure.exit == Exit::NoRepository && args.init && !args.dry_run => {
+            let location = session.location()?;
+            let created = init::create(session, &location, &args.new)?;
+            session.out.info(format!("created a repository at {}", safe(&location.to_string())));
+            Ok((session.adopt(created.repo, created.credential), Some(created.keys)))
+        }
+        Err(failure) if failure.exit == Exit::NoRepository => {
+            let place = session.location()?.to_string();
+            Err(failure.hint(format!("lifeboat backup --init -r {} SOURCE...", shell_word(&place))))
+        }
+        other => other.map(|opened| (opened, None)),
+    }
+}
+
+/// What this installation is as a writer. A dry run leaves nothing behind, not even that.
+fn open_state(session: &Session, args: &Args) -> Outcome<Option<WriterState>> {
+    if args.dry_run {
+        return Ok(None);
+    }
+    match WriterState::open(folders::state(), credentials::random()?) {
+        Ok(state) => Ok(Some(state)),
+        Err(e) => {
+            session.out.warn(format!("cannot keep the state of this installation: {e}"));
+            Ok(None)
+        }
+    }
+}
+
+fn request(
+    session: &Session,
+    args: &Args,
+    source: Source,
+    rules: host::Rules,
+    now: Timestamp,
+) -> Outcome<BackupRequest> {
+    let readers = args.read_concurrency.map_or_else(|| (2 * processors().0).min(16), usize::from);
+    let walk = WalkOptions {
+        one_file_system: args.one_file_system,
+        report_excluded: session.out.verbose > 1,
+        ..WalkOptions::default()
+    };
+    Ok(BackupRequest {
+        source,
+        rules: Arc::new(rules),
+        excludes: args.rules.written(),
+        walk,
+        mode: Mode::Incremental,
+        parent: None,
+        base: None,
+        host: args.host.clone().unwrap_or_else(host_name),
+        user: user_name(),
+        tags: args.tag.clone(),
+        description: args.description.clone(),
+        time: args.time.as_deref().map(time::parse).transpose()?.unwrap_or(now),
+        clock: Arc::new(time::now),
+        writer: format::id::WriterId(credentials::random()?),
+        previous: None,
+        seed: seed()?,
+        level: Level(args.compression),
+        read_workers: Workers(readers),
+        seal_workers: processors(),
+        upload_workers: Workers(REMOTE_UPLOADS),
+        fixed_chunks: FixedChunkPolicy::default(),
+        ignore_inode: args.ignore_inode,
+        dry_run: args.dry_run,
+        skip_if_unchanged: args.skip_if_unchanged,
+        program: PROGRAM.to_string(),
+    })
+}
+
+/// Mode, parent and base. The first snapshot of a source reads everything, so it is a full one.
+fn choose_mode(session: &Session, args: &Args, opened: &Opened, request: &mut BackupRequest) -> Outcome<()> {
+    request.mode = match (args.full, args.differential) {
+        (true, _) => Mode::Full,
+        (_, true) => Mode::Differential,
+        _ => Mode::Incremental,
+    };
+    let list = SnapshotList::read(&opened.repo)?;
+    for (id, e) in &list.unreadable {
+        session.out.warn(format!("snapshot {} cannot be read: {e}", &id.hex()[..8]));
+    }
+    let names = request.source.names();
+    request.parent = match &args.parent {
+        Some(spec) => Some(SnapSpec::parse(spec)?.find(&list, &Filter::default())?.clone()),
+        None => choose_parent(list.visible(), &request.host, &names, request.mode).cloned(),
+    };
+    if request.parent.is_none() && request.mode != Mode::Full {
+        if request.mode == Mode::Differential {
+            session.out.info("there is no full snapshot of this source yet: this becomes one");
+        }
+        request.mode = Mode::Full;
+    }
+    Ok(())
+}
+
+fn source(session: &Session, args: &Args) -> Outcome<Source> {
+    if args.stdin || args.stdin_from_command {
+        return stream(session, args);
+    }
+    let folder = std::env::current_dir().map_err(|e| local("cannot find the current folder", e))?;
+    let mut given: Vec<PathBuf> = args.sources.iter().map(PathBuf::from).collect();
+    for (files, read) in [
+        (&args.files_from, None),
+        (&args.files_from_verbatim, Some(files_from::verbatim as fn(&[u8]) -> _)),
+        (&args.files_from_raw, Some(files_from::raw as fn(&[u8]) -> _)),
+    ] {
+        for file in files {
+            let contents = read_list(file)?;
+            let paths = read.map_or_else(|| files_from::patterns(&contents, &folder), |read| read(&contents));
+            given.extend(
+                paths.map_err(|e| Failure::usage(format!("cannot use {}", file.display())).because(e))?,
+            );
+        }
+    }
+    if given.is_empty() {
+        return Err(Failure::usage("nothing is named to back up").hint("lifeboat backup -r PLACE SOURCE..."));
+    }
+    // A path that does not exist stays as it is: the walk names it.
+    let full = |path: &PathBuf| sources::absolute(&folder, path).unwrap_or_else(|_| folder.join(path));
+    let mut paths: Vec<PathBuf> = given.iter().map(full).collect();
+    paths.sort();
+    paths.dedup();
+    Ok(Source::Paths(paths))
+}
+
+fn read_list(file: &Path) -> Outcome<Vec<u8>> {
+    let read = if file == Path::new("-") {
+        let mut contents = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut contents).map(|_| contents)
+    } else {
+        std::fs::read(file)
+    };
+    read.map_err(|e| local(format!("cannot read {}", file.display()), e))
+}
+
+fn stream(session: &Session, args: &Args) -> Outcome<Source> {
+    let name = args.stdin_filename.trim_start_matches('/').to_string();
+    if name.is_empty() || name.contains(['/', '\0']) {
+        return Err(Failure::usage(format!("{:?} is not the name of a stream: it is one name", safe(&name))));
+    }
+    let lists = [&args.files_from, &args.files_from_verbatim, &args.files_from_raw];
+    if lists.iter().any(|list| !list.is_empty()) || (args.stdin && !args.sources.is_empty()) {
+        return Err(Failure::usage("a stream is backed up alone, without paths"));
+    }
+    if args.stdin {
+        return Ok(Source::Stream { name, reader: Box::new(std::io::stdin()) });
+    }
+    if args.sources.is_empty() {
+        return Err(Failure::usage("the command is missing")
+            .hint("lifeboat backup --stdin-from-command -- COMMAND ARGUMENT..."));
+    }
+    let out = session.out.clone();
+    let on_message = move |line: &[u8]| out.message(DisplayName(line));
+    let started = CommandStream::start(&args.sources, &[], on_message);
+    let command = started.map_err(|e| local(format!("cannot start {}", args.sources[0].display()), e))?;
+    Ok(Source::Stream { name, reader: Box::new(command) })
+}
+
+fn tell_missing(session: &Session, outcome: &BackupOutcome) {
+    for (path, why) in &outcome.missing_sources {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        if session.out.json {
+            let mut object = Map::new();
+            object.insert("message_type".into(), "error".into());
+            object.insert("error".into(), json!({"message": why}));
+            object.insert("during".into(), "find the source".into());
+            crate::display::insert_path(&mut object, "item", bytes);
+            session.out.message(Value::from(object));
+        } else {
+            session.out.warn(format!("the source {} is not there: {}", DisplayName(bytes), safe(why)));
+        }
+    }
+}
+
+/// restic's field names, and more.
+fn summary(
+    args: &Args,
+    outcome: &BackupOutcome,
+    mode: Mode,
+    start: Timestamp,
+    took: Duration,
+    exit: Exit,
+) -> Value {
+    let s = &outcome.stats;
+    let files = s.files_new + s.files_changed + s.files_unmodified;
+    let result = match (exit, &outcome.snapshot) {
+        (Exit::Ok, None) if !args.dry_run => "skipped",
+        (Exit::Ok, _) => "success",
+        _ => "partial",
+    };
+    let mut object = json!({
+        "message_type": "summary", "result": result, "dry_run": args.dry_run,
+        "files_new": s.files_new, "files_changed": s.files_changed, "files_unmodified": s.files_unmodified,
+        "dirs_new": s.dirs_new, "dirs_changed": s.dirs_changed, "dirs_unmodified": s.dirs_unmodified,
+        "others": s.others, "excluded": s.excluded, "errors": s.faults + outcome.missing_sources.len() as u64,
+        "data_blobs": outcome.written.blobs, "data_added": s.added_bytes,
+        "data_added_packed": outcome.written.packed_bytes, "bytes_stored": s.stored_bytes,
+        "bytes_new": s.new_bytes,
+        "total_files_processed": files, "total_bytes_processed": s.source_bytes,
+        "backup_start": time::rfc3339(start), "backup_end": time::rfc3339(time::now()),
+        "total_duration": took.as_secs_f64(), "mode": mode.as_str(),
+    });
+    if let Some(snapshot) = &outcome.snapshot {
+        object["snapshot_id"] = snapshot.id.hex().into();
+        object["base"] = snapshot.base.map(|id| id.hex()).into();
+        object["parent"] = snapshot.parent.map(|id| id.hex()).into();
+    }
+    object
+}
+
+fn tell(session: &Session, args: &Args, outcome: &BackupOutcome, mode: Mode, took: Duration) -> Outcome<()> {
+    let (out, s) = (&session.out, &outcome.stats);
+    let files = s.files_new + s.files_changed + s.files_unmodified;
+    let would = if args.dry_run { "would be " } else { "" };
+    out.line(format!(
+        "files    {} new, {} changed, {} unmodified",
+        s.files_new, s.files_changed, s.files_unmodified
+    ))?;
+    out.line(format!(
+        "folders  {} new, {} changed, {} unmodified",
+        s.dirs_new, s.dirs_changed, s.dirs_unmodified
+    ))?;
+    let (added, stored) = (sizes::shown(s.added_bytes), sizes::shown(s.stored_bytes));
+    out.line(format!("added    {added} ({stored} {would}stored)"))?;
+    let (bytes, took) = (sizes::shown(s.source_bytes), time::clock(took));
+    out.line(format!("read     {files} files, {bytes} in {took} ({})", mode.as_str()))?;
+    match &outcome.snapshot {
+        Some(snapshot) => saved(session, snapshot),
+        None if args.dry_run => out.line("nothing was stored: this was a dry run"),
+        None => out.line("nothing changed: no snapshot was made"),
+    }
+}
+
+fn saved(session: &Session, snapshot: &Snapshot) -> Outcome<()> {
+    session.out.line(format!("snapshot {} saved", snapshot.short_id()))?;
+    let place = shell_word(&session.location()?.to_string());
+    let id = snapshot.short_id();
+    match snapshot.sources.first() {
+        Some(source) if source.starts_with(b"/") => {
+            session.out.info(format!("bring it back with: lifeboat -r {place} restore {id} --target FOLDER"));
+        }
+        _ => session.out.info(format!("bring it back with: lifeboat -r {place} dump {id}")),
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! `lifeboat init`: makes a repository with two ways to unlock it, one for every day and one to recover.
+//!
+//! The recovery key is shown once, at a terminal, or written to a file only its owner may read; it never
+//! goes to a log or to JSON. Key files are durable before the repository exists, so none is born locked.
+
+use crate::credentials::{self, write_key_file, write_recovery_file};
+use crate::display::{safe, shell_word};
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::session::{CREATE_NEW_REPLACES, Session, seed};
+use crate::{folders, prompt, time};
+use clap::Args as ClapArgs;
+use format::config::Parameters;
+use format::id::{RepoId, hex};
+use format::keys::{Capability, Key};
+use format::slot::ArgonCost;
+use format::textkey;
+use repo::{Credential, NewRepo, NewSlot, Repo};
+use serde_json::json;
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use storage::{CreateNewKept, Location, Store};
+
+/// Make a new repository
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Without a password, a password file, a key file and a terminal to ask at, a key file for this machine is
+made in ~/.config/lifeboat/keys and found by itself from then on.
+
+Examples:
+  lifeboat init -r /mnt/disk/backup
+  lifeboat init -r sftp://me@nas/backup --password-file ~/.backup-password
+  lifeboat init -r s3://bucket/machine --key-file ~/machine.key --recovery-key-file /mnt/usb/recovery")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) new: NewOptions,
+}
+
+/// How a new repository is made.
+#[derive(ClapArgs, Default)]
+pub(crate) struct NewOptions {
+    /// Write the recovery key of a new repository to this new file instead of showing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recovery_key_file: Option<PathBuf>,
+
+    /// Memory that trying one password costs, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(64..=1024))]
+    pub(crate) argon_memory: u32,
+}
+
+/// A repository that was just made, and what its owner must be told.
+pub(crate) struct Created {
+    pub(crate) repo: Repo,
+    pub(crate) credential: Credential,
+    pub(crate) keys: NewKeys,
+}
+
+/// Where the keys of a new repository are.
+pub(crate) struct NewKeys {
+    recovery: Recovery,
+    key_file: Option<PathBuf>,
+}
+
+enum Recovery {
+    Show(Key),
+    Written(PathBuf),
+}
+
+/// The everyday way in, and the key file that was made for it.
+struct Primary {
+    credential: Credential,
+    file: Option<KeyFile>,
+}
+
+enum KeyFile {
+    /// Where the user wants it.
+    Named(PathBuf),
+    /// This machine's own; gets its name from the repository.
+    Machine(PathBuf),
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let location = session.location()?;
+    let created = create(session, &location, &args.new)?;
+    let id = created.repo.identity().repo.hex();
+    if session.out.json {
+        session.out.object(&json!({
+            "message_type": "initialized", "id": id, "repository": location.to_string(),
+            "key_file": created.keys.key_file, "recovery_key_file": created.keys.recovery_file(),
+        }))?;
+    } else if !session.out.quiet {
+        session.out.line(format!("created repository {} at {}", &id[..8], safe(&location.to_string())))?;
+    }
+    created.keys.tell(session);
+    session.out.info(format!("back up with: lifeboat backup -r {} ~", shell_word(&location.to_string())));
+    Ok(Exit::Ok)
+}
+
+impl NewKeys {
+    fn recovery_file(&self) -> Option<&Path> {
+        match &self.recovery {
+            Recovery::Written(path) => Some(path),
+            Recovery::Show(_) => None,
+        }
+    }
+
+    /// Tells where the keys are. The recovery key itself goes to the terminal alone.
+    pub(crate) fn tell(&self, session: &Session) {
+        if let Some(path) = &self.key_file {
+            session.out.info(format!("the key of this machine is {}", safe(&path.display().to_string())));
+        }
+        match &self.recovery {
+            Recovery::Written(path) => session.out.info(format!(
+                "the recovery key is in {}: print it, keep it elsewhere, delete the file",
+                safe(&path.display().to_string())
+            )),
+            Recovery::Show(key) => show_recovery_key(session, key),
+        }
+    }
+}
+
+fn show_recovery_key(session: &Session, key: &Key) {
+    let text = textkey::encode(key);
+    let (first, second) = text.split_at(text.len() / 2);
+    session.out.message(format!(
+        "\nRecovery key, shown only now. Write it down and keep it away from this machine:\n\n    {}\n    {}\n",
+        first.trim_matches('-'),
+        second.trim_matches('-')
+    ));
+}
+
+/// Makes a repository.
+pub(crate) fn create(session: &Session, location: &Location, options: &NewOptions) -> Outcome<Created> {
+    let place = location.to_string();
+    let store = session.store(location, true)?;
+    refuse_existing(&*store, &place)?;
+    let parameters = Parameters { probed: probe(session, &store)?, ..Parameters::default() };
+    let fresh = hex(&credentials::random::<8>()?);
+    let primary = primary(session, &fresh)?;
+    let recovery_key = credentials::random_key()?;
+    let recovery_file = recovery_file(session, options, &recovery_key, &fresh, &place)?;
+    let made = make(store, parameters, &primary, &recovery_key, options);
+    let mut written: Vec<&PathBuf> = recovery_file.iter().collect();
+    if let Some(KeyFile::Named(path) | KeyFile::Machine(path)) = &primary.file {
+        written.push(path);
+    }
+    let repo = made.inspect_err(|_| {
+        // Keys of a repository that was not made open nothing.
+        written.iter().for_each(|path| _ = std::fs::remove_file(path));
+    })?;
+    let id = repo.identity().repo;
+    let key_file = primary.file.map(|file| file.settle(&id)).transpose()?;
+    let recovery = match recovery_file {
+        None => Recovery::Show(recovery_key),
+        Some(path) if options.recovery_key_file.is_some() => Recovery::Written(path),
+        Some(path) => {
+            Recovery::Written(rename(&path, &path.with_file_name(format!("{}.recovery", id.hex())))?)
+        }
+    };
+    Ok(Created { repo, credential: primary.credential, keys: NewKeys { recovery, key_file } })
+}
+
+fn refuse_existing(store: &dyn Store, place: &str) -> Outcome<()> {
+    match Repo::peek(store) {
+        Err(repo::RepoError::NoRepository { .. }) => Ok(()),
+        Err(e) => Err(Failure::from(e).during(format!("cannot make a repository at {}", safe(place)))),
+        Ok(_) => Err(Failure::new(
+            Exit::Failed,
+            format!("cannot make a repository at {}: there is one already", safe(place)),
+        )
+        .hint(format!("lifeboat snapshots -r {}", shell_word(place)))),
+    }
+}
+
+/// Two slots from the start.
+fn make(
+    store: Arc<dyn Store>,
+    parameters: Parameters,
+    primary: &Primary,
+    recovery: &Key,
+    options: &NewOptions,
+) -> Outcome<Repo> {
+    let slot = |credential: Credential, is_recovery: bool, label: String| NewSlot {
+        credential,
+        is_recovery,
+        capability: Capability::Owner,
+        cost: cost(options.argon_memory),
+        label,
+    };
+    let slots = vec![
+        slot(primary.credential.clone(), false, crate::session::host_name()),
+        slot(Credential::Random(recovery.clone()), true, "recovery".into()),
+    ];
+    let new = NewRepo { parameters, slots, family: None, created: time::now(), seed: seed()? };
+    Repo::create(store, new).map_err(Failure::from)
+}
+
+/// The cost of trying a password, with this much memory.
+pub(crate) fn cost(memory_mib: u32) -> ArgonCost {
+    ArgonCost { memory_kib: memory_mib << 10, ..ArgonCost::default() }
+}
+
+/// What the place was seen to keep, as words for the configuration.
+fn probe(session: &Session, store: &Arc<dyn Store>) -> Outcome<Vec<String>> {
+    let scratch = format!("maint/probe-{}", hex(&credentials::random::<8>()?));
+    let seen = storage::probe(&**store, &scratch)?;
+    let yes = |kept: bool| if kept { "yes" } else { "no" };
+    if !seen.suits_many_writers() {
+        session.out.warn("this place shows new objects late: let only one machine write to it");
+    }
+    if !seen.can_delete {
+        session.out.info("this place deletes nothing: what is forgotten stays stored");
+    }
+    let create_new = match seen.create_new {
+        CreateNewKept::Atomic => "create_new=atomic",
+        CreateNewKept::BestEffort => "create_new=best_effort",
+        CreateNewKept::Replaces => CREATE_NEW_REPLACES,
+    };
+    Ok(vec![
+        create_new.to_string(),
+        format!("read_after_write={}", yes(seen.read_after_write)),
+        format!("list_after_write={}", yes(seen.list_after_write)),
+        format!("replace={}", yes(seen.can_replace)),
+        format!("delete={}", yes(seen.can_delete)),
+        format!("received_time={}", yes(seen.received_time)),
+        format!("range_reads={}", yes(seen.range_reads)),
+    ])
+}
+
+/// From options and environment; else asked for; else a key file for this machine.
+fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
+    if let Some(path) = credentials::key_file_to_make(&session.global) {
+        let key = credentials::random_key()?;
+        write_key_file(&path, &key)?;
+        return Ok(Primary { credential: Credential::Random(key), file: Some(KeyFile::Named(path)) });
+    }
+    if session.global.recovery_key.is_some() {
+        return Err(Failure::usage("a new repository gets a recovery key of its own")
+            .hint("name a file to write it to with --recovery-key-file FILE"));
+    }
+    if let Some(credential) = credentials::given(&session.global)? {
+        return Ok(Primary { credential, file: None });
+    }
+    if prompt::is_possible() {
+        let password = prompt::new_password()?;
+        return Ok(Primary { credential: credentials::password_of(password), file: None });
+    }
+    let key = credentials::random_key()?;
+    let path = keys_folder().join(format!("new-{fresh}.key"));
+    write_key_file(&path, &key)?;
+    Ok(Primary { credential: Credential::Random(key), file: Some(KeyFile::Machine(path)) })
+}
+
+impl KeyFile {
+    /// Gives the machine's key file its name.
+    fn settle(self, repo: &RepoId) -> Outcome<PathBuf> {
+        match self {
+            KeyFile::Named(path) => Ok(path),
+            KeyFile::Machine(path) => rename(&path, &credentials::machine_key_path(repo)),
+        }
+    }
+}
+
+fn keys_folder() -> PathBuf {
+    folders::configuration().join("keys")
+}
+
+fn rename(from: &Path, to: &Path) -> Outcome<PathBuf> {
+    std::fs::rename(from, to).map_err(|e| local(format!("cannot rename {}", from.display()), e))?;
+    Ok(to.to_path_buf())
+}
+
+/// The file with the recovery key: where the user wants it, or beside the keys when nobody could see it.
+fn recovery_file(
+    session: &Session,
+    options: &NewOptions,
+    key: &Key,
+    fresh: &str,
+    place: &str,
+) -> Outcome<Option<PathBuf>> {
+    let path = match &options.recovery_key_file {
+        Some(path) => path.clone(),
+        None if stderr().is_terminal() && !session.out.json => return Ok(None),
+        None => keys_folder().join(format!("new-{fresh}.recovery")),
+    };
+    write_recovery_file(&path, key, &safe(place))?;
+    Ok(Some(path))
+}
