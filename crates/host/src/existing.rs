@@ -108,6 +108,11 @@ impl Target {
     }
 }
 
+/// Takes the number of a device, as [`Stat::rdev`] has it, apart into major and minor.
+pub fn device_numbers(rdev: u64) -> (u32, u32) {
+    (rustix::fs::major(rdev), rustix::fs::minor(rdev))
+}
+
 impl TargetDir {
     /// Returns the device the directory lives on: where it differs from that of the parent, something is
     /// mounted there.

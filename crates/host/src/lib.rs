@@ -34,6 +34,7 @@ pub mod walk;
 pub use apply::{Attributes, Part, Unapplied};
 pub use attributes::{Extras, Xattr};
 pub use directory::Directory;
+pub use existing::device_numbers;
 pub use explain::Explanation;
 pub use listing::{Excluded, Fault, FaultKind, Found, Listing, NotEntered};
 pub use owners::Owners;

@@ -1,13 +1,37 @@
 //! Bringing a snapshot, or part of it, back onto a machine.
+//!
+//! Promises: nothing outside the target is touched, whatever the snapshot says; memory does not grow with
+//! the number of files; a file is either restored, or named. Running it again continues where it ended,
+//! because what is right already is not written. Knows no terminal and no clock.
 
-use crate::monitor::Monitor;
-use host::Rules;
+mod attributes;
+mod blocks;
+mod compare;
+mod delete;
+mod execute;
+mod fetch;
+mod files;
+mod large;
+mod links;
+mod plan;
+mod tell;
+mod window;
+
+use crate::monitor::{Monitor, Phase};
+use attributes::{LateFlags, LinkMade};
+use format::kind::Kind;
+use format::snapshot::Snapshot;
+use format::tree::{Class, Owner, Xattrs};
+use host::{Existing, Rules, Target, TargetOptions};
 use repo::reader::Reader;
 use repo::workers::Workers;
 use repo::{RepoError, RepoResult};
-use format::snapshot::Snapshot;
+use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use tell::Teller;
 
 /// When an existing file may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +100,123 @@ pub struct RestoreOutcome {
     pub damaged: u64,
 }
 
+/// What the threads of a restore share.
+struct Context<'a> {
+    reader: &'a Reader,
+    request: &'a RestoreRequest<'a>,
+    /// `None` in a dry run whose target does not exist.
+    target: Option<Target>,
+    /// The target did not exist: it gets the attributes of the folder whose contents it takes.
+    made_target: bool,
+    tell: Teller<'a>,
+    /// The first names of inodes with several.
+    links: Mutex<HashMap<[u8; 8], Arc<LinkMade>>>,
+    late_flags: Mutex<Vec<LateFlags>>,
+    open_large: AtomicUsize,
+    /// Blocks are read from files of this machine.
+    local: bool,
+    parallel_requests: usize,
+}
+
+impl Context<'_> {
+    fn target(&self) -> &Target {
+        self.target.as_ref().expect("only a dry run has no target, and it asks for none")
+    }
+
+    /// What a folder gets about which the snapshot says nothing.
+    fn private_folder(&self) -> Arc<Class> {
+        Arc::new(Class {
+            kind: Kind::Directory,
+            mode: 0o700,
+            owner: Owner::default(),
+            flags: 0,
+            project: 0,
+            mount: 0,
+            xattrs: Xattrs::None,
+        })
+    }
+}
+
 /// Restores. Selecting nothing is an error.
+///
+/// Files that cannot be restored are told to the monitor and counted; an error means that the restore ended
+/// early: the place of the repository is gone, the target is full, or the monitor wanted to stop.
 pub fn restore(
     reader: &Arc<Reader>,
     request: &RestoreRequest<'_>,
     monitor: &dyn Monitor,
 ) -> RepoResult<RestoreOutcome> {
-    let _ = (reader, request, monitor);
-    Err(RepoError::Local("restore is being built".into()))
+    let empty = delete::is_empty_folder(&request.target);
+    let made_target = !request.target.exists();
+    let (files, bytes) = expected(request);
+    let capabilities = reader.repo().store().capabilities();
+    let ctx = Context {
+        reader,
+        request,
+        target: open_target(request)?,
+        made_target,
+        tell: Teller::new(monitor, files, bytes),
+        links: Mutex::default(),
+        late_flags: Mutex::default(),
+        open_large: AtomicUsize::new(0),
+        local: capabilities.local,
+        parallel_requests: capabilities.parallel_requests.clamp(1, 16),
+    };
+    ctx.tell.progress(Phase::Prepare, Vec::new);
+    let selected = run(&ctx, empty);
+    if matches!(selected, Ok(0) | Err(RepoError::NoPath(_))) && made_target && !request.dry_run {
+        // Nothing was selected: nothing is left behind either.
+        std::fs::remove_dir(&request.target).ok();
+    }
+    if selected? == 0 {
+        return Err(RepoError::NoPath("nothing fits the rules".into()));
+    }
+    Ok(ctx.tell.sums.outcome())
+}
+
+/// Executes the plan and what comes last of all. Returns how many entries were selected.
+fn run(ctx: &Context<'_>, empty: bool) -> RepoResult<u64> {
+    let top = ctx.target.as_ref().map(|target| target.top().clone());
+    let mut planner = plan::Planner::start(ctx, top, empty)?;
+    let executed = execute::execute(ctx, &mut planner);
+    if ctx.target.is_some() && !ctx.request.dry_run {
+        attributes::set_late_flags(ctx);
+        attributes::tell_owners_skipped(ctx);
+    }
+    ctx.tell.tell_rest();
+    ctx.tell.take_fatal()?;
+    executed?;
+    if ctx.request.sync && !ctx.request.dry_run {
+        ctx.tell.progress(Phase::Publish, Vec::new);
+        ctx.target().sync().map_err(|e| local("make durable", ctx.request, &e))?;
+    }
+    ctx.tell.progress(Phase::Work, Vec::new);
+    Ok(planner.selected)
+}
+
+fn local(during: &str, request: &RestoreRequest<'_>, error: &io::Error) -> RepoError {
+    RepoError::Local(format!("cannot {during} \"{}\": {error}", request.target.display()))
+}
+
+fn open_target(request: &RestoreRequest<'_>) -> RepoResult<Option<Target>> {
+    let existing = match (request.overwrite, request.delete) {
+        (Overwrite::Never, _) => Existing::Keep,
+        (_, true) => Existing::ReplaceAll,
+        (_, false) => Existing::ReplaceFiles,
+    };
+    let options = TargetOptions { existing, numeric_ids: request.numeric_ids, ..TargetOptions::default() };
+    match Target::open(&request.target, !request.dry_run, options) {
+        Ok(target) => Ok(Some(target)),
+        Err(e) if request.dry_run && e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(local("open", request, &e)),
+    }
+}
+
+/// Files and bytes of a whole snapshot; of a part, nobody knows before.
+fn expected(request: &RestoreRequest<'_>) -> (u64, u64) {
+    if !request.path.is_empty() || request.rules.judge_anything_saved() {
+        return (0, 0);
+    }
+    let stats = &request.snapshot.stats;
+    (stats.files_new + stats.files_changed + stats.files_unmodified, stats.source_bytes)
 }
