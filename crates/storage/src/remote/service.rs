@@ -88,18 +88,19 @@ fn s3(location: &BucketLocation, lookup: Lookup<'_>) -> StoreResult<services::S3
 
 fn gcs(location: &BucketLocation, lookup: Lookup<'_>) -> services::Gcs {
     let mut builder = services::Gcs::default().bucket(&location.bucket).root(&location.prefix);
-    if let Some(endpoint) = option(location, "endpoint") {
-        builder = builder.endpoint(&endpoint);
-    }
     if let Some(path) = first_of(lookup, &["GOOGLE_APPLICATION_CREDENTIALS"]) {
         builder = builder.credential_path(&path);
     }
     if let Some(token) = first_of(lookup, &["GOOGLE_ACCESS_TOKEN"]) {
         builder = builder.token(token);
     }
-    // What the emulators are told, and a public bucket.
-    match first_of(lookup, &["GOOGLE_NO_SIGNATURE"]) {
-        Some(_) => builder.skip_signature(),
+    // By this variable every Google tool is sent to an emulator, which wants no signature.
+    if let Some(host) = first_of(lookup, &["STORAGE_EMULATOR_HOST"]) {
+        let scheme = if host.contains("://") { "" } else { "http://" };
+        return builder.endpoint(&format!("{scheme}{host}")).skip_signature();
+    }
+    match option(location, "endpoint") {
+        Some(endpoint) => builder.endpoint(&endpoint),
         None => builder,
     }
 }
