@@ -100,7 +100,7 @@ impl Place {
         &self.root
     }
 
-    /// How many requests at a time are cheap.
+    /// How many connections there may be.
     pub(super) fn connections(&self) -> usize {
         self.pool.sessions_max()
     }
@@ -235,16 +235,7 @@ impl Place {
     fn disk_trouble(&self, session: &Session) -> Option<ErrorKind> {
         let path = self.root_path();
         let Ok(Reply::Extended(body)) = session.call(Request::StatVfs { path }) else { return None };
-        let space = Space::decode(body).ok()?;
-        // File systems without a fixed number of files report none at all.
-        let no_files = space.files > 0 && space.free_files == 0;
-        if space.read_only {
-            Some(ErrorKind::Denied)
-        } else if space.free_bytes < FREE_BYTES_MIN || no_files {
-            Some(ErrorKind::NoSpace)
-        } else {
-            None
-        }
+        trouble(&Space::decode(body).ok()?)
     }
 
     /// Whether a path exists.
@@ -254,5 +245,33 @@ impl Place {
             Err(fault) if fault.is_status(status::NO_SUCH_FILE) => Ok(false),
             Err(fault) => Err(fault),
         }
+    }
+}
+
+/// Why a write to such a file system fails, if it shows.
+fn trouble(space: &Space) -> Option<ErrorKind> {
+    // File systems without a fixed number of files report none at all.
+    let no_files = space.files > 0 && space.free_files == 0;
+    if space.read_only {
+        Some(ErrorKind::Denied)
+    } else if space.free_bytes < FREE_BYTES_MIN || no_files {
+        Some(ErrorKind::NoSpace)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_and_read_only_disks_are_told_apart() {
+        let roomy = Space { free_bytes: 1 << 30, free_files: 9, files: 10, read_only: false };
+        assert_eq!(trouble(&roomy), None);
+        assert_eq!(trouble(&Space { files: 0, free_files: 0, ..roomy }), None);
+        assert_eq!(trouble(&Space { free_files: 0, ..roomy }), Some(ErrorKind::NoSpace));
+        assert_eq!(trouble(&Space { free_bytes: 4096, ..roomy }), Some(ErrorKind::NoSpace));
+        assert_eq!(trouble(&Space { read_only: true, free_bytes: 0, ..roomy }), Some(ErrorKind::Denied));
     }
 }

@@ -39,7 +39,7 @@ impl Pool {
         Arc::new(Self { connector, slots })
     }
 
-    /// How many sessions there may be.
+    /// How many sessions there may be, at least one.
     pub(super) fn sessions_max(&self) -> usize {
         self.slots.len()
     }

@@ -22,6 +22,9 @@ use crate::{
 /// Deeper folders are not ours; a limit keeps a hostile tree from becoming an endless list.
 pub(super) const FOLDERS_DEEP_MAX: usize = 6;
 
+/// Requests on one connection overlap on the line, though not at the server: enough to hide its latency.
+const REQUESTS_PER_CONNECTION: usize = 4;
+
 /// A folder on an SSH server.
 pub(super) struct SftpStore(pub(super) Arc<Place>);
 
@@ -49,7 +52,7 @@ impl Store for SftpStore {
             create_new,
             list_after_write: true,
             received_time: true,
-            parallel_requests: self.0.connections(),
+            parallel_requests: self.0.connections() * REQUESTS_PER_CONNECTION,
             local: false,
         }
     }

@@ -371,6 +371,7 @@ pub(super) fn decode_limits(body: Bytes) -> Result<(u64, u64), Malformed> {
 }
 
 /// What is left in a file system, from the reply to `statvfs@openssh.com`.
+#[derive(Clone, Copy)]
 pub(super) struct Space {
     pub(super) free_bytes: u64,
     pub(super) free_files: u64,
@@ -458,6 +459,28 @@ mod tests {
         // The message of a status is optional, its code is not.
         assert!(decode_reply(status.slice(..8)).is_err());
         assert!(decode_reply(status.slice(..9)).is_ok());
+    }
+
+    #[test]
+    fn no_flipped_bit_breaks_the_decoder_or_makes_names_out_of_nothing() {
+        let whole = names_packet();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok((_, Reply::Names(names))) = decode_reply(Bytes::from(damaged)) {
+                let len: usize = names.iter().filter_map(|entry| entry.name.as_ref()).map(String::len).sum();
+                assert!(len <= whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn space_is_counted_in_fragments() {
+        let numbers = [4096, 512, 0, 0, 10, 7, 0, 5, 0, 1, 255];
+        let body = numbers.iter().fold(Packet(Vec::new()), |packet, number| packet.u64(*number)).0;
+        let space = Space::decode(Bytes::from(body)).unwrap();
+        assert_eq!((space.free_bytes, space.files, space.free_files), (5120, 7, 5));
+        assert!(space.read_only);
     }
 
     #[test]

@@ -68,6 +68,8 @@ impl OtherServer {
                     input: None,
                 };
                 let config = Arc::clone(&config);
+                // Small answers that wait for each other would make every request take 40 ms.
+                stream.set_nodelay(true).unwrap();
                 tokio::spawn(async move {
                     if let Ok(session) = russh::server::run_stream(config, stream, connection).await {
                         let _ = session.await;
