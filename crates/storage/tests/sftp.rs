@@ -381,6 +381,12 @@ fn a_server_that_is_gone_is_transient_and_an_unknown_host_is_no_such_place() {
     let mut location = server.location();
     location.port = Some(1);
     refusal(storage::sftp::open(&location, &server.options()), ErrorKind::Transient);
+    // Something that takes connections and never speaks.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    location.port = Some(silent.local_addr().unwrap().port());
+    let hasty = SftpOptions { connect_timeout: Duration::from_millis(100), ..server.options() };
+    let why = refusal(storage::sftp::open(&location, &hasty), ErrorKind::Transient);
+    assert!(why.contains("no success within 100 ms"), "{why}");
     location.host = "no-such-host.invalid".to_owned();
     let error = storage::sftp::open(&location, &server.options()).err().unwrap();
     // Without a network the resolver cannot know.

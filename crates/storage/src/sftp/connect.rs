@@ -201,22 +201,25 @@ impl Target {
     }
 
     async fn open_tcp(&self) -> StoreResult<TcpStream> {
-        let connecting = async {
-            let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-            let addresses = addresses.map_err(|error| self.unresolved(error))?;
-            let mut last_error = std::io::Error::other("the name has no address");
-            for address in addresses {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last_error = error,
+        let limit = self.options.connect_timeout;
+        let finding = tokio::net::lookup_host((self.host.as_str(), self.port));
+        let found = self.timed(limit, "find", finding).await?;
+        let addresses: Vec<_> = found.map_err(|error| self.unresolved(error))?.collect();
+        let mut last_error = std::io::Error::other("the name has no address");
+        for address in &addresses {
+            // A share for each, so that an address that leads nowhere does not use up all of the time.
+            let share = limit / addresses.len() as u32;
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Requests are small and waited for; where the system refuses, things only get slower.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
                 }
+                Ok(Err(error)) => last_error = error,
+                Err(_) => last_error = std::io::Error::from(std::io::ErrorKind::TimedOut),
             }
-            Err(StoreError::new(ErrorKind::Transient, self.doing("connect")).because(last_error))
-        };
-        let stream = self.timed(self.options.connect_timeout, "connect", connecting).await??;
-        // Requests are small and waited for; the system may refuse and things only get slower.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+        }
+        Err(StoreError::new(ErrorKind::Transient, self.doing("connect")).because(last_error))
     }
 
     fn unresolved(&self, error: std::io::Error) -> StoreError {
@@ -262,7 +265,7 @@ impl Target {
 
     async fn timed<T>(&self, limit: Duration, doing: &str, what: impl Future<Output = T>) -> StoreResult<T> {
         tokio::time::timeout(limit, what).await.map_err(|_| {
-            let why = format!("no success within {} s", limit.as_secs());
+            let why = format!("no success within {} ms", limit.as_millis());
             StoreError::new(ErrorKind::Transient, self.doing(doing)).because(why)
         })
     }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
@@ -15,6 +16,9 @@ use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
 use russh::{MethodKind, MethodSet};
 
 use super::secret::Secret;
+
+/// Time for an agent to list its keys, for which it asks nobody.
+const AGENT_TIME_MAX: Duration = Duration::from_secs(10);
 
 type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
@@ -76,9 +80,10 @@ impl<'a> Plan<'a> {
     pub(super) async fn prepare(credentials: Credentials<'a>) -> Self {
         let mut plan = Self { agent: None, left: VecDeque::new(), tried: Vec::new(), credentials };
         if let Some(socket) = plan.credentials.agent_socket {
-            match ask_agent(socket).await {
-                Ok((agent, identities)) => plan.take_agent(agent, identities),
-                Err(why) => plan.tried.push(format!("agent {} ({why})", socket.display())),
+            match tokio::time::timeout(AGENT_TIME_MAX, ask_agent(socket)).await {
+                Ok(Ok((agent, identities))) => plan.take_agent(agent, identities),
+                Ok(Err(why)) => plan.tried.push(format!("agent {} ({why})", socket.display())),
+                Err(_) => plan.tried.push(format!("agent {} (no answer)", socket.display())),
             }
         }
         plan.left.extend(plan.credentials.key_files.iter().cloned().map(Attempt::KeyFile));
