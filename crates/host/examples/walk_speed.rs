@@ -1,5 +1,5 @@
-//! Walks the given paths and says how many entries a second that was: `walk_speed THREADS PATH...`.
-//! `0` threads means inline.
+//! Walks the given paths and says how many entries a second that was: `walk_speed THREADS PATH... [-x PATTERN]...`.
+//! `0` threads means inline; `-x` leaves out what a pattern matches.
 #![expect(clippy::print_stdout, reason = "an example that reports")]
 
 use std::path::{Path, PathBuf};
@@ -12,11 +12,18 @@ fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let threads = arguments.next().and_then(|n| n.to_str()?.parse().ok()).unwrap_or(2);
     let folder = std::env::current_dir()?;
-    let paths: Vec<PathBuf> =
-        arguments.map(|path| sources::absolute(&folder, Path::new(&path))).collect::<Result<_, _>>()?;
+    let (mut paths, mut rules) = (Vec::<PathBuf>::new(), Rules::default());
+    while let Some(argument) = arguments.next() {
+        if argument == "-x" {
+            let pattern = arguments.next().unwrap_or_default();
+            rules.exclude(pattern.as_encoded_bytes(), "-x", false).map_err(std::io::Error::other)?;
+        } else {
+            paths.push(sources::absolute(&folder, Path::new(&argument))?);
+        }
+    }
     let started = Instant::now();
     let options = WalkOptions { threads, inline: threads == 0, ..Default::default() };
-    let mut walk = Walk::start(&paths, Arc::new(Rules::default()), options)?;
+    let mut walk = Walk::start(&paths, Arc::new(rules), options)?;
     let (mut entries, mut listings, mut faults, mut bytes) = (0u64, 0u64, 0usize, 0u64);
     while let Some(listing) = walk.next() {
         listings += 1;

@@ -328,8 +328,6 @@ impl Lister {
             return;
         }
         let read = linux::each_name(fd, &mut self.buffer, |name, inode, kind| names.push(name, inode, kind));
-        // Listing moves the offset of a descriptor that may be listed again.
-        let _ = rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(0));
         if let Err(errno) = read {
             let mut fault = Fault::new(None, "cannot list the whole directory", errno);
             fault.kind = FaultKind::PartlyListed;

@@ -343,3 +343,55 @@ impl Drop for Alarm<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Does all the work that may be done now, as threads would, and returns how many directories that were.
+    fn work_ahead(shared: &Shared, lister: &mut Lister) -> usize {
+        let mut done = 0;
+        while let Some((place, task)) = { shared.lock().take_work(&shared.options) } {
+            let outcome = lister.list(task);
+            shared.lock().complete(place, outcome);
+            done += 1;
+        }
+        done
+    }
+
+    #[test]
+    fn reading_ahead_stops_at_the_limit_and_goes_on_when_half_is_taken() {
+        let top = tempfile::tempdir().unwrap();
+        for i in 0..400 {
+            let folder = top.path().join(format!("{:03}", i % 100)).join(format!("{i}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("file"), b"").unwrap();
+        }
+        let path = top.path().canonicalize().unwrap();
+        let root = Directory::root(8);
+        let (wanted, _) = sources::resolve(&root, &[path]);
+        let options = WalkOptions { buffered_entries_max: 150, ..WalkOptions::default() };
+        let shared = Shared::new(Task::root(root, wanted), Arc::default(), options);
+        let mut lister = shared.lister();
+        let (mut total, mut taken, mut bursts) = (0, 0, Vec::new());
+        loop {
+            let done = work_ahead(&shared, &mut lister);
+            if done > 0 {
+                bursts.push(done);
+            }
+            total += done;
+            let mut plan = shared.lock();
+            // One directory may go beyond the limit; the largest here has a hundred entries.
+            assert!(plan.buffered_entries <= 150 + 100, "{}", plan.buffered_entries);
+            match plan.take_ready() {
+                Ready::Listing(_) => taken += 1,
+                Ready::End => break,
+                Ready::NotYet => panic!("what is needed next must always be done"),
+            }
+        }
+        assert_eq!(taken, total);
+        assert!(bursts.len() < total / 10, "pauses must be worth it: {bursts:?}");
+        let plan = shared.lock();
+        assert_eq!((plan.buffered_entries, plan.buffered_bytes), (0, 0));
+    }
+}

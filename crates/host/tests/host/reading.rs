@@ -140,6 +140,25 @@ fn ranges_are_shared_where_the_file_system_can_and_nothing_changes_elsewhere() {
 }
 
 #[test]
+fn extended_attributes_come_in_the_order_of_their_names() {
+    let (_guard, top) = scratch();
+    let file = fs::File::create(top.join("file")).unwrap();
+    let none = rustix::fs::XattrFlags::empty();
+    // Some file systems list shorter names first, some the newest.
+    for name in ["user.b", "user.aa", "user.c", "user.aaa", "user.a"] {
+        let set = rustix::fs::fsetxattr(&file, name, name.as_bytes(), none);
+        if !present("a file system with extended attributes", set.is_ok()) {
+            return;
+        }
+    }
+    let (dir, entries) = listed(&top);
+    let extras = read_extras(&dir, &entries[0].0, &entries[0].1).unwrap();
+    let names: Vec<_> = extras.xattrs.iter().map(|xattr| String::from_utf8_lossy(&xattr.name)).collect();
+    assert_eq!(names, ["user.a", "user.aa", "user.aaa", "user.b", "user.c"]);
+    assert!(extras.xattrs.iter().all(|xattr| xattr.name == xattr.value));
+}
+
+#[test]
 fn link_targets_are_read_whole_and_missing_entries_are_named() {
     let (_guard, top) = scratch();
     let target = "t".repeat(4000);
