@@ -1,0 +1,4 @@
+//! Feeds `fuzz::config`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::config(data));

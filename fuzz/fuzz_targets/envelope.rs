@@ -1,0 +1,4 @@
+//! Feeds `fuzz::envelope`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envelope(data));

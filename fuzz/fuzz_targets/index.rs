@@ -1,0 +1,4 @@
+//! Feeds `fuzz::index`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::index(data));

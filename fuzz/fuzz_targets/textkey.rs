@@ -1,0 +1,4 @@
+//! Feeds `fuzz::textkey`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::textkey(data));
