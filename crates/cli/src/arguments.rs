@@ -101,7 +101,30 @@ pub(crate) enum Command {
     Backup(Box<commands::backup::Args>),
     Snapshots(commands::snapshots::Args),
     Ls(commands::ls::Args),
+    Find(commands::find::Args),
+    Versions(commands::versions::Args),
+    Cat(commands::cat::Args),
+    Dump(commands::dump::Args),
+    Diff(commands::diff::Args),
     Restore(Box<commands::restore::Args>),
     Check(commands::check::Args),
+    Stats(commands::stats::Args),
+    Key(commands::key::Args),
+    Forget(commands::forget::Args),
+    Repo(commands::repo::Args),
+    Excludes(commands::excludes::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
     Version(commands::version::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

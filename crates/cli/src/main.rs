@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod contents;
 mod credentials;
 mod display;
 mod error;
@@ -59,8 +60,20 @@ fn dispatch(session: &Session, command: Command) -> Outcome<Exit> {
         Command::Backup(args) => commands::backup::run(session, *args),
         Command::Snapshots(args) => commands::snapshots::run(session, args),
         Command::Ls(args) => commands::ls::run(session, args),
+        Command::Find(args) => commands::find::run(session, args),
+        Command::Versions(args) => commands::versions::run(session, args),
+        Command::Cat(args) => commands::cat::run(session, args),
+        Command::Dump(args) => commands::dump::run(session, args),
+        Command::Diff(args) => commands::diff::run(session, args),
         Command::Restore(args) => commands::restore::run(session, *args),
         Command::Check(args) => commands::check::run(session, args),
+        Command::Stats(args) => commands::stats::run(session, args),
+        Command::Key(args) => commands::key::run(session, args),
+        Command::Forget(args) => commands::forget::run(session, args),
+        Command::Repo(args) => commands::repo::run(session, args),
+        Command::Excludes(args) => commands::excludes::run(session, args),
+        Command::Completions(args) => commands::completions::run(session, args),
+        Command::Man(args) => commands::man::run(session, args),
         Command::Version(args) => commands::version::run(session, args),
     }
 }

@@ -195,10 +195,29 @@ impl Session {
         };
         let (repo, credential) = match credential {
             Some(credential) => (open_with(&store, &credential, &place)?, credential),
-            None => open_by_asking(&store, &place)?,
+            None => self.open_by_asking(&store, &place)?,
         };
         let repo = self.minding_the_probe(repo, &location)?;
         Ok(self.adopt(repo, credential))
+    }
+
+    /// Asks for the password, a few times.
+    fn open_by_asking(&self, store: &Arc<dyn Store>, place: &str) -> Outcome<(Repo, Credential)> {
+        if !prompt::is_possible() {
+            return Err(credentials::nothing_given(place));
+        }
+        let mut tries = 1;
+        loop {
+            let credential = credentials::password_of(prompt::secret("Password")?);
+            match open_with(store, &credential, place) {
+                Ok(repo) => return Ok((repo, credential)),
+                Err(failure) if failure.exit == Exit::WrongPassword && tries < PASSWORD_TRIES => {
+                    self.out.message("that is not the password");
+                    tries += 1;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     /// Takes a repository that was just made.
@@ -292,21 +311,4 @@ fn open_failure(place: &str, error: RepoError) -> Failure {
 
 fn open_with(store: &Arc<dyn Store>, credential: &Credential, place: &str) -> Outcome<Repo> {
     Repo::open(store.clone(), credential, &OpenOptions::default()).map_err(|e| open_failure(place, e))
-}
-
-/// Asks for the password, a few times.
-fn open_by_asking(store: &Arc<dyn Store>, place: &str) -> Outcome<(Repo, Credential)> {
-    if !prompt::is_possible() {
-        return Err(credentials::nothing_given(place));
-    }
-    let mut last = None;
-    for _ in 0..PASSWORD_TRIES {
-        let credential = credentials::password_of(prompt::secret("Password")?);
-        match open_with(store, &credential, place) {
-            Ok(repo) => return Ok((repo, credential)),
-            Err(failure) if failure.exit == Exit::WrongPassword => last = Some(failure),
-            Err(failure) => return Err(failure),
-        }
-    }
-    Err(last.expect("every try but a successful one leaves its error"))
 }

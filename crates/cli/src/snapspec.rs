@@ -24,7 +24,7 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "TAG[,TAG]")]
     pub(crate) tag: Vec<String>,
     /// Only snapshots of this source
-    #[arg(long, value_name = "PATH")]
+    #[arg(id = "of_source", long = "path", value_name = "PATH")]
     pub(crate) path: Vec<PathBuf>,
 }
 

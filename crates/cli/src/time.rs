@@ -37,6 +37,23 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     }
 }
 
+/// Local year, month, day, hour, minute and second, within the years 1980 to 2107 that zip archives hold.
+pub(crate) fn calendar(time: Timestamp) -> (u16, u8, u8, u8, u8, u8) {
+    let local = to_jiff(time).unwrap_or_default().to_zoned(TimeZone::system()).datetime();
+    match local.year() {
+        year @ 1980..=2107 => (
+            year as u16,
+            local.month() as u8,
+            local.day() as u8,
+            local.hour() as u8,
+            local.minute() as u8,
+            local.second() as u8,
+        ),
+        ..1980 => (1980, 1, 1, 0, 0, 0),
+        _ => (2107, 12, 31, 23, 59, 58),
+    }
+}
+
 /// Seconds and nanoseconds as a system time; `None` beyond what the system holds.
 pub(crate) fn from_system(time: std::time::SystemTime) -> Timestamp {
     jiff::Timestamp::try_from(time).map(from_jiff).unwrap_or_default()
@@ -66,11 +83,6 @@ pub(crate) fn clock(duration: Duration) -> String {
         0 => format!("{}:{:02}", s / 60, s % 60),
         h => format!("{h}:{:02}:{:02}", s / 60 % 60, s % 60),
     }
-}
-
-/// Seconds between two times; 0 when they are in the wrong order.
-pub(crate) fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
-    ((to.secs - from.secs) as f64 + (to.nanos as f64 - from.nanos as f64) / 1e9).max(0.0)
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! `lifeboat diff`: what changed from one snapshot to another.
+
+use super::versions::same_metadata;
+use crate::display::{DisplayName, insert_path};
+use crate::error::{Exit, Failure, Outcome};
+use crate::session::Session;
+use crate::sizes;
+use crate::snapspec::{Filter, SnapSpec, components};
+use ::repo::browse::{self, Change};
+use ::repo::snapshots::SnapshotList;
+use format::kind::Kind;
+use format::tree::{Entry, KeyPath, PathKey, dir_prefix};
+use serde_json::{Map, Value, json};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// Compare two snapshots
+#[derive(clap::Args)]
+#[command(after_help = "\
++ added   - removed   M contents changed   T became another kind   U only metadata changed (--metadata)
+
+Examples:
+  lifeboat diff latest~1 latest
+  lifeboat diff 4f21c09a 77b1a02e /etc --metadata")]
+pub(crate) struct Args {
+    /// The older one
+    #[arg(value_name = "SNAPSHOT")]
+    old: OsString,
+    /// The newer one
+    #[arg(value_name = "SNAPSHOT")]
+    new: OsString,
+    /// Only this path and what is below it
+    path: Option<OsString>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Also name paths whose metadata changed and nothing else
+    #[arg(long)]
+    metadata: bool,
+}
+
+/// Counts of one direction.
+#[derive(Default)]
+struct Side {
+    files: u64,
+    dirs: u64,
+    others: u64,
+    bytes: u64,
+}
+
+#[derive(Default)]
+struct Sums {
+    added: Side,
+    removed: Side,
+    changed_files: u64,
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let (old, new) = (SnapSpec::parse(&args.old)?, SnapSpec::parse(&args.new)?);
+    if old.path.is_some() || new.path.is_some() {
+        return Err(Failure::usage(
+            "paths of snapshots are compared with: lifeboat diff SNAPSHOT SNAPSHOT PATH",
+        ));
+    }
+    let opened = session.open()?;
+    let list = SnapshotList::read(&opened.repo)?;
+    let (old, new) = (old.find(&list, &args.filter)?, new.find(&list, &args.filter)?);
+    let reader = opened.reader()?;
+    let part = args.path.as_ref().map(|path| components(new, path.as_bytes()));
+    let wanted = |key: &[u8]| {
+        part.as_ref().is_none_or(|part| key == PathKey::of(part) || key.starts_with(&dir_prefix(part)))
+    };
+    let mut sums = Sums::default();
+    let mut told = Ok(());
+    browse::diff(&reader, old.root, new.root, &mut |key, change| {
+        if told.is_ok() && wanted(key) {
+            told = one(session, &args, &mut sums, key, change);
+        }
+        Ok(())
+    })?;
+    told?;
+    let names = (old.id.hex(), new.id.hex());
+    summary(session, &sums, &names).map(|()| Exit::Ok)
+}
+
+fn one(session: &Session, args: &Args, sums: &mut Sums, key: &[u8], change: Change<'_>) -> Outcome<()> {
+    let Some(letter) = judge(sums, change) else { return Ok(()) };
+    if letter == 'U' && !args.metadata {
+        return Ok(());
+    }
+    let mut path = KeyPath::parse(key).map(|p| p.display_bytes()).unwrap_or_default();
+    let (Change::Added(entry) | Change::Removed(entry) | Change::Changed(_, entry)) = change;
+    if entry.kind() == Kind::Directory && path != b"/" {
+        path.push(b'/');
+    }
+    if session.out.json {
+        let mut object = Map::new();
+        object.insert("message_type".into(), "change".into());
+        insert_path(&mut object, "path", &path);
+        object.insert("modifier".into(), letter.to_string().into());
+        return session.out.object(&object.into());
+    }
+    session.out.line(format!("{letter}    {}", DisplayName(&path)))
+}
+
+/// The letter for a change, and its place in the sums; `None` when a user would see none.
+fn judge(sums: &mut Sums, change: Change<'_>) -> Option<char> {
+    match change {
+        Change::Added(entry) | Change::Removed(entry) if entry.kind() == Kind::Fault => None,
+        Change::Added(entry) => {
+            sums.added.count(entry);
+            Some('+')
+        }
+        Change::Removed(entry) => {
+            sums.removed.count(entry);
+            Some('-')
+        }
+        Change::Changed(old, new) if old.kind() != new.kind() => {
+            sums.removed.count(old);
+            sums.added.count(new);
+            Some('T')
+        }
+        Change::Changed(old, new) if old.content != new.content => {
+            sums.changed_files += 1;
+            sums.removed.bytes += old.size_bytes;
+            sums.added.bytes += new.size_bytes;
+            Some('M')
+        }
+        Change::Changed(old, new) => (!same_metadata(old, new)).then_some('U'),
+    }
+}
+
+impl Side {
+    fn count(&mut self, entry: &Entry) {
+        match entry.kind() {
+            Kind::File => self.files += 1,
+            Kind::Directory => self.dirs += 1,
+            _ => self.others += 1,
+        }
+        self.bytes += entry.size_bytes;
+    }
+
+    fn object(&self) -> Value {
+        json!({"files": self.files, "dirs": self.dirs, "others": self.others, "bytes": self.bytes})
+    }
+}
+
+fn summary(session: &Session, sums: &Sums, names: &(String, String)) -> Outcome<()> {
+    let Sums { added, removed, changed_files } = sums;
+    if session.out.json {
+        return session.out.object(&json!({
+            "message_type": "statistics", "source_snapshot": names.0, "target_snapshot": names.1,
+            "changed_files": changed_files, "added": added.object(), "removed": removed.object(),
+        }));
+    }
+    if session.out.quiet {
+        return Ok(());
+    }
+    session.out.line(format!(
+        "\nfiles    {} added, {} removed, {changed_files} changed\n\
+         folders  {} added, {} removed\nothers   {} added, {} removed\n\
+         bytes    {} added, {} removed",
+        added.files,
+        removed.files,
+        added.dirs,
+        removed.dirs,
+        added.others,
+        removed.others,
+        sizes::shown(added.bytes),
+        sizes::shown(removed.bytes),
+    ))
+}

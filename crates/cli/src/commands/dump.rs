@@ -1,0 +1,102 @@
+//! `lifeboat dump`: a file, or a folder as a tar or zip archive, without a place to restore into.
+
+mod archive;
+mod tar_archive;
+mod zip_archive;
+
+use crate::contents;
+use crate::display::{DisplayName, safe};
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::session::Session;
+use crate::snapspec::{self, Filter, SnapSpec};
+use ::repo::snapshots::SnapshotList;
+use archive::Archive;
+use format::kind::Kind;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use tar_archive::TarArchive;
+use zip_archive::ZipArchive;
+
+/// Write a file, or a folder as an archive
+#[derive(clap::Args)]
+#[command(after_help = "\
+A file is written as it is, a folder as an archive whose names count from that folder. tar keeps owners, links,
+devices and attributes; zip keeps files, folders and symbolic links.
+
+Examples:
+  lifeboat dump latest:/home/me/docs | tar xf - -C /tmp/docs
+  lifeboat dump latest:/home/me/docs --archive zip -o docs.zip
+  lifeboat dump latest:db.sql | psql mydb")]
+pub(crate) struct Args {
+    /// latest, latest~2, or the beginning of an id; :PATH for a part of it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    snapshot: OsString,
+    #[command(flatten)]
+    filter: Filter,
+    /// Kind of archive for folders
+    #[arg(short, long, value_enum, default_value_t = Format::Tar, value_name = "FORMAT")]
+    archive: Format,
+    /// Write to this new file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Tar,
+    Zip,
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let opened = session.open()?;
+    let spec = SnapSpec::parse(&args.snapshot)?;
+    let list = SnapshotList::read(&opened.repo)?;
+    let snapshot = spec.find(&list, &args.filter)?;
+    let reader = opened.reader()?;
+    let mut path = spec.components(snapshot);
+    if path.is_empty()
+        && let [only] = &snapshot.sources[..]
+        && !only.starts_with(b"/")
+    {
+        path = vec![only.clone()]; // a snapshot of one stream is that stream
+    }
+    let entry = match path.is_empty() {
+        true => None,
+        false => Some(snapspec::entry(&reader, snapshot, &path)?),
+    };
+    let file = entry.as_ref().filter(|entry| entry.kind() == Kind::File);
+    if let Some(other) = entry.as_ref().filter(|e| !matches!(e.kind(), Kind::File | Kind::Directory)) {
+        let (name, kind) = (snapspec::written(&path), super::ls::kind_word(other.kind()));
+        let what = format!("{} is neither a file nor a folder: {kind}", DisplayName(&name));
+        return Err(Failure::new(Exit::Failed, what));
+    }
+    if file.is_none() && args.output.is_none() && session.out.is_terminal {
+        return Err(Failure::usage("an archive is nothing for a terminal").hint("name a file with -o FILE"));
+    }
+    let mut out = open(&args)?;
+    let exit = match file {
+        Some(entry) => contents::copy(&reader, entry, &mut out).map(|()| Exit::Ok)?,
+        None => {
+            let mut archive: Box<dyn Archive + '_> = match args.archive {
+                Format::Tar => Box::new(TarArchive::new(&mut out)),
+                Format::Zip => Box::new(ZipArchive::new(&mut out)),
+            };
+            archive::fill(session, &reader, snapshot, &path, &mut *archive)?
+        }
+    };
+    out.flush().map_err(|e| local("cannot write the dump", e))?;
+    Ok(exit)
+}
+
+fn open(args: &Args) -> Outcome<BufWriter<Box<dyn Write>>> {
+    let out: Box<dyn Write> = match &args.output {
+        None => Box::new(io::stdout().lock()),
+        Some(path) => {
+            let name = safe(&path.display().to_string());
+            Box::new(File::create_new(path).map_err(|e| local(format!("cannot make {name}"), e))?)
+        }
+    };
+    Ok(BufWriter::with_capacity(256 << 10, out))
+}

@@ -1,0 +1,180 @@
+//! `lifeboat find`: paths in all snapshots that fit a pattern.
+//!
+//! Parts of trees that snapshots share are searched once: what a tree node holds never changes.
+
+use super::ls::{kind_word, long_line, node_object};
+use crate::display::DisplayName;
+use crate::error::{Exit, Failure, Outcome};
+use crate::session::Session;
+use crate::snapspec::{Filter, SnapSpec};
+use crate::time;
+use ::repo::browse::read_node;
+use ::repo::reader::Reader;
+use ::repo::snapshots::SnapshotList;
+use format::id::BlobId;
+use format::kind::{Kind, Timestamp};
+use format::snapshot::Snapshot;
+use format::tree::{Entry, KeyPath, Node};
+use host::Rules;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+/// Find files in all snapshots
+#[derive(clap::Args)]
+#[command(after_help = "\
+Patterns are written as in gitignore: a name fits at any depth, a pattern with a slash counts from /.
+
+Examples:
+  lifeboat find '*.kdbx'
+  lifeboat find -i 'tax*' --type f --newer 2026-01-01 -l
+  lifeboat find /etc/fstab --snapshot latest")]
+pub(crate) struct Args {
+    /// What to look for
+    #[arg(value_name = "PATTERN", required = true)]
+    patterns: Vec<OsString>,
+    /// Whatever the letters' case
+    #[arg(short, long)]
+    ignore_case: bool,
+    /// Only in this snapshot
+    #[arg(short, long, value_name = "SNAPSHOT")]
+    snapshot: Vec<OsString>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only what changed after this time
+    #[arg(long, value_name = "TIME")]
+    newer: Option<String>,
+    /// Only what changed before this time
+    #[arg(long, value_name = "TIME")]
+    older: Option<String>,
+    /// Only files (f), folders (d), links (l), or anything else (o)
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["f", "d", "l", "o"])]
+    kind: Option<String>,
+    /// Also mode, owner, size and time
+    #[arg(short, long)]
+    long: bool,
+}
+
+/// What was found under a tree node.
+type Found = Rc<Vec<(Vec<u8>, Entry)>>;
+
+struct Search<'r> {
+    reader: &'r Reader,
+    patterns: Rules,
+    newer: Option<Timestamp>,
+    older: Option<Timestamp>,
+    kind: Option<String>,
+    /// By tree node.
+    known: HashMap<BlobId, Found>,
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let patterns = patterns(&args)?;
+    let newer = args.newer.as_deref().map(time::parse).transpose()?;
+    let older = args.older.as_deref().map(time::parse).transpose()?;
+    let opened = session.open()?;
+    let list = SnapshotList::read(&opened.repo)?;
+    let snapshots = chosen(&args, &list)?;
+    let reader = opened.reader()?;
+    let mut search =
+        Search { reader: &reader, patterns, newer, older, kind: args.kind.clone(), known: HashMap::new() };
+    let mut groups = Vec::new();
+    for snapshot in snapshots {
+        let found = search.node(&snapshot.root.id)?;
+        if found.is_empty() {
+            continue;
+        }
+        match session.out.json {
+            true => groups.push(group(snapshot, &found)),
+            false => tell(session, &args, snapshot, &found)?,
+        }
+    }
+    if session.out.json {
+        session.out.object(&groups.into())?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn patterns(args: &Args) -> Outcome<Rules> {
+    let mut rules = Rules::default();
+    for pattern in &args.patterns {
+        let added = rules.exclude(pattern.as_bytes(), "pattern", args.ignore_case);
+        added.map_err(|e| Failure::usage("cannot use a pattern").because(e))?;
+    }
+    Ok(rules)
+}
+
+fn chosen<'l>(args: &Args, list: &'l SnapshotList) -> Outcome<Vec<&'l Snapshot>> {
+    if args.snapshot.is_empty() {
+        return Ok(list.visible().filter(|s| args.filter.accepts(s)).collect());
+    }
+    args.snapshot.iter().map(|spec| SnapSpec::parse(spec)?.find(list, &args.filter)).collect()
+}
+
+impl Search<'_> {
+    /// Everything below a node that fits.
+    fn node(&mut self, id: &BlobId) -> Outcome<Found> {
+        if let Some(found) = self.known.get(id) {
+            return Ok(found.clone());
+        }
+        let mut found = Vec::new();
+        match read_node(self.reader, id)? {
+            Node::Leaf(leaf) => {
+                let fitting = (0..leaf.len()).filter(|i| self.fits(leaf.key(*i), &leaf.entries[*i]));
+                found.extend(fitting.map(|i| (path_of(leaf.key(i)), leaf.entries[i].clone())));
+            }
+            Node::Index { children, .. } => {
+                for child in &children {
+                    found.extend(self.node(&child.id)?.iter().cloned());
+                }
+            }
+        }
+        let found = Rc::new(found);
+        self.known.insert(*id, found.clone());
+        Ok(found)
+    }
+
+    fn fits(&self, key: &[u8], entry: &Entry) -> bool {
+        let Ok(path) = KeyPath::parse(key) else { return false };
+        let mut parts: Vec<&[u8]> = path.components().collect();
+        if parts.first() == Some(&&b"/"[..]) {
+            parts.remove(0);
+        }
+        let of_kind = match (self.kind.as_deref(), entry.kind()) {
+            (_, Kind::Fault) => false,
+            (None, _)
+            | (Some("f"), Kind::File)
+            | (Some("d"), Kind::Directory)
+            | (Some("l"), Kind::Symlink) => true,
+            (Some("o"), kind) => !matches!(kind, Kind::File | Kind::Directory | Kind::Symlink),
+            _ => false,
+        };
+        of_kind
+            && self.newer.is_none_or(|time| entry.mtime > time)
+            && self.older.is_none_or(|time| entry.mtime < time)
+            && !parts.is_empty()
+            && self.patterns.judge_saved(&parts, entry.kind() == Kind::Directory) == Some(true)
+    }
+}
+
+fn path_of(key: &[u8]) -> Vec<u8> {
+    KeyPath::parse(key).map(|path| path.display_bytes()).unwrap_or_default()
+}
+
+fn group(snapshot: &Snapshot, found: &Found) -> Value {
+    let matches: Vec<Value> = found.iter().map(|(path, entry)| node_object(path, entry)).collect();
+    json!({"snapshot": snapshot.id.hex(), "hits": matches.len(), "matches": matches})
+}
+
+fn tell(session: &Session, args: &Args, snapshot: &Snapshot, found: &Found) -> Outcome<()> {
+    session.out.line(format!("in snapshot {} of {}", snapshot.short_id(), time::shown(snapshot.time)))?;
+    for (path, entry) in found.iter() {
+        match args.long {
+            true => session.out.line(format!("  {}", long_line(path, entry)))?,
+            false => session.out.line(format!("  {:<4} {}", kind_word(entry.kind()), DisplayName(path)))?,
+        }
+    }
+    Ok(())
+}
