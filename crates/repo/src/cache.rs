@@ -7,6 +7,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// Bytes of a cached file: mapped, or in memory where there is no folder.
 pub enum Mapping {
@@ -68,16 +70,34 @@ impl Cache {
 
     /// Removes files whose names begin with `prefix` and are not in `keep`.
     pub fn retain(&self, prefix: &str, keep: impl Fn(&str) -> bool) {
-        let Some(Ok(entries)) = self.folder.as_ref().map(fs::read_dir) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if let Some(name) = name.to_str()
-                && name.starts_with(prefix)
-                && !keep(name)
-            {
+        for (name, entry) in self.files(prefix) {
+            if !keep(&name) {
                 fs::remove_file(entry.path()).ok();
             }
         }
+    }
+
+    /// Of the files whose names begin with `prefix`, removes all but the `n` written last.
+    pub fn retain_newest(&self, prefix: &str, n: usize) {
+        let time = |entry: &fs::DirEntry| {
+            entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+        };
+        let mut files: Vec<_> = self.files(prefix).map(|(_, entry)| (time(&entry), entry.path())).collect();
+        files.sort();
+        for (_, path) in files.iter().rev().skip(n) {
+            fs::remove_file(path).ok();
+        }
+    }
+
+    fn files(&self, prefix: &str) -> impl Iterator<Item = (String, fs::DirEntry)> {
+        let entries = self.folder.as_ref().and_then(|folder| fs::read_dir(folder).ok());
+        let named = |entry: fs::DirEntry| entry.file_name().into_string().ok().map(|name| (name, entry));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(named)
+            .filter(move |(name, _)| name.starts_with(prefix))
     }
 }
 
@@ -87,10 +107,16 @@ fn map_file(file: &File) -> Option<Mapping> {
     unsafe { memmap2::Mmap::map(file) }.ok().map(Mapping::Mapped)
 }
 
-/// Writes beside and renames, so that a reader sees all or nothing.
+/// Makes names of files being written unique in this process.
+static PARTIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Writes beside and renames, so that a reader sees all or nothing. What a crash leaves begins with the
+/// file's own name, so that `retain` removes it.
 fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Option<Mapping> {
     create_private_folder(folder).ok()?;
-    let partial = folder.join(format!("{name}.{}", std::process::id()));
+    let number = PARTIAL.fetch_add(1, Ordering::Relaxed);
+    let partial = folder.join(format!("{name}.{}-{number}", std::process::id()));
+    fs::remove_file(&partial).ok(); // of a process of the same number that was killed
     let written = write_private(&partial, bytes).and_then(|file| {
         fs::rename(&partial, folder.join(name))?;
         Ok(file)
@@ -114,7 +140,7 @@ fn create_private_folder(folder: &Path) -> std::io::Result<()> {
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true);
+    options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;

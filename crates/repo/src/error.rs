@@ -87,16 +87,25 @@ impl RepoError {
         }
     }
 
-    /// Whether this is damage: something stored is missing or changed.
+    /// Whether this is damage: something stored is missing or changed, or the medium cannot read it
+    /// (`Other` is what a bad sector gives). Another key, a newer version or a broken line are not.
     pub fn is_damage(&self) -> bool {
         match self {
             RepoError::MissingBlob { .. } => true,
-            RepoError::Object { source, .. } => !matches!(source, FormatError::TooNew { .. }),
-            RepoError::Store { source, .. } => {
-                matches!(source.kind(), ErrorKind::NotFound | ErrorKind::Truncated)
+            RepoError::Object { source, .. } => {
+                matches!(source, FormatError::Corrupt { .. } | FormatError::NotAuthentic { .. })
             }
+            RepoError::Store { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::Truncated | ErrorKind::TooLarge | ErrorKind::Other
+            ),
             _ => false,
         }
+    }
+
+    /// Whether something was written by a newer version.
+    pub fn is_too_new(&self) -> bool {
+        matches!(self, RepoError::Object { source: FormatError::TooNew { .. }, .. })
     }
 
     /// Wraps a decoding error with the object's name.

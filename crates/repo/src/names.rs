@@ -49,9 +49,16 @@ pub fn pack(kind: BlobKind, id: &PackId) -> ObjectName {
     name(&format!("{}{}/{hex}", pack_folder(kind), &hex[..1]))
 }
 
-/// The pack of this name; `None` for names that no writer makes.
-pub fn parse_pack(object: &ObjectName) -> Option<PackId> {
-    PackId::from_hex(object.file_name())
+/// The pack of this name and the kind its folder speaks of; `None` for names that no writer makes.
+pub fn parse_pack(object: &ObjectName) -> Option<(BlobKind, PackId)> {
+    let text = object.as_str();
+    let (kind, rest) = match text.strip_prefix(PACKS) {
+        Some(rest) => (BlobKind::Data, rest),
+        None => (BlobKind::Tree, text.strip_prefix(TREES)?),
+    };
+    let (folder, hex) = rest.split_once('/')?;
+    let id = PackId::from_hex(hex)?;
+    (folder == &hex[..1]).then_some((kind, id))
 }
 
 /// A key slot.
@@ -59,14 +66,36 @@ pub fn slot(id: &SlotId) -> ObjectName {
     name(&format!("{KEYS}{}", id.hex()))
 }
 
+/// The slot of this name, in `keys/` or `mirror/keys/`.
+pub fn parse_slot(object: &ObjectName) -> Option<SlotId> {
+    SlotId::from_hex(first_copy(object).strip_prefix(KEYS)?)
+}
+
+/// A name without the mirror's folder.
+pub fn first_copy(object: &ObjectName) -> &str {
+    object.as_str().strip_prefix(MIRROR).unwrap_or(object.as_str())
+}
+
 /// A snapshot record.
 pub fn snapshot(id: &SnapshotId) -> ObjectName {
     name(&format!("{SNAPSHOTS}{}", id.hex()))
 }
 
+/// The snapshot whose record has this name, in `snapshots/` or `mirror/snapshots/`.
+pub fn parse_snapshot(object: &ObjectName) -> Option<SnapshotId> {
+    SnapshotId::from_hex(first_copy(object).strip_prefix(SNAPSHOTS)?)
+}
+
 /// A pending record. The fixed width makes a later one sort after what it replaces.
 pub fn pending(session: &SnapshotId, number: u64) -> ObjectName {
     name(&format!("{PENDING}{}.{number:08x}", session.hex()))
+}
+
+/// The session and number of a pending record's name.
+pub fn parse_pending(object: &ObjectName) -> Option<(SnapshotId, u64)> {
+    let (session, number) = object.as_str().strip_prefix(PENDING)?.split_once('.')?;
+    let number = (number.len() >= 8).then(|| u64::from_str_radix(number, 16).ok())?;
+    Some((SnapshotId::from_hex(session)?, number?))
 }
 
 /// A tomb.
@@ -76,24 +105,35 @@ pub fn tomb(id: &SnapshotId) -> ObjectName {
 
 /// The snapshot a tomb's name speaks of.
 pub fn parse_tomb(object: &ObjectName) -> Option<SnapshotId> {
-    SnapshotId::from_hex(object.file_name().strip_prefix("tomb-")?)
+    SnapshotId::from_hex(object.as_str().strip_prefix(GC)?.strip_prefix("tomb-")?)
 }
 
 /// Whether this is a list of condemned packs.
 pub fn is_condemned(object: &ObjectName) -> bool {
-    object.file_name().starts_with("condemned-")
+    object.as_str().strip_prefix(GC).is_some_and(|rest| rest.starts_with("condemned-"))
 }
 
 /// An index segment: a number greater than that of everything listed before, then the object's hash.
 pub fn segment(number: u64, bytes: &[u8]) -> ObjectName {
-    let hash = blake3::hash(bytes);
-    name(&format!("{INDEX}{number:016x}-{}", &hash.to_hex()[..32]))
+    name(&format!("{INDEX}{number:016x}-{}", hash_part(bytes)))
+}
+
+/// The first 32 digits of an object's hash, which end the names of index segments.
+fn hash_part(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..32].to_string()
+}
+
+/// Whether these are the bytes that an index segment of this name was written with.
+pub fn is_segment_of(object: &ObjectName, bytes: &[u8]) -> bool {
+    object.as_str().ends_with(&hash_part(bytes))
 }
 
 /// The number of an index segment; `None` for names that no writer makes.
 pub fn parse_segment(object: &ObjectName) -> Option<u64> {
-    let (number, hash) = object.file_name().split_once('-')?;
-    (number.len() == 16 && hash.len() == 32).then(|| u64::from_str_radix(number, 16).ok())?
+    let (number, hash) = object.as_str().strip_prefix(INDEX)?.split_once('-')?;
+    let is_hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let fits = number.len() == 16 && hash.len() == 32 && is_hex(number) && is_hex(hash);
+    fits.then(|| u64::from_str_radix(number, 16).ok())?
 }
 
 /// The context that ties local files to one repository.

@@ -37,7 +37,7 @@ impl Credential {
         }
     }
 
-    fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Credential::Password(_) => "password",
             Credential::Random(_) => "key",
@@ -77,11 +77,14 @@ pub struct Repo {
 impl Repo {
     /// Makes a repository in an empty place and opens it.
     pub fn create(store: Arc<dyn Store>, mut new: NewRepo) -> RepoResult<Self> {
+        // The second copy alone is a repository, too: its first one was lost.
         let config_name = names::name(names::CONFIG);
-        match store.stat(&config_name) {
-            Ok(_) => return Err(RepoError::AlreadyExists { location: store.location() }),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
-            Err(e) => return Err(store_error(&*store, e)),
+        for name in [names::mirror(&config_name), config_name] {
+            match store.stat(&name) {
+                Ok(_) => return Err(RepoError::AlreadyExists { location: store.location() }),
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
+                Err(e) => return Err(store_error(&*store, e)),
+            }
         }
         let seed = &mut new.seed;
         let keys = match new.family {
@@ -108,17 +111,47 @@ impl Repo {
     }
 
     /// Opens a repository.
+    ///
+    /// Of the two copies of the configuration the readable one with the greater generation counts.
     pub fn open(store: Arc<dyn Store>, credential: &Credential, options: &OpenOptions) -> RepoResult<Self> {
-        let bytes = read_config(&*store)?;
-        let identity = bytes.identity.clone();
-        let keys = Arc::new(unlock(&*store, &identity, credential)?);
-        let config = Config::decode(&bytes.bytes, &keys).map_err(|e| RepoError::object(&names::CONFIG, e))?;
-        Ok(Repo { store, config, keys, suite: options.suite.unwrap_or_else(Suite::fastest) })
+        let copies = read_config(&*store)?;
+        let mut failure = None;
+        let mut best: Option<(Config, Arc<Keys>)> = None;
+        let mut tried = None;
+        for copy in copies {
+            let ids = (copy.identity.repo, copy.identity.family);
+            let keys = match &best {
+                Some((config, keys)) if config.identity.repo == ids.0 => Ok(keys.clone()),
+                _ if tried.replace(ids) == Some(ids) => continue, // stretching a wrong password once is enough
+                _ => slots::unlock(&*store, &copy.identity, credential).map(Arc::new),
+            };
+            let opened = keys.and_then(|keys| {
+                let config = Config::decode(&copy.bytes, &keys);
+                config.map(|c| (c, keys)).map_err(|e| RepoError::object(&names::CONFIG, e))
+            });
+            match opened {
+                Ok((config, keys)) => {
+                    let generation = |(config, _): &(Config, _)| config.parameters.generation;
+                    if best.as_ref().is_none_or(|b| generation(b) < config.parameters.generation) {
+                        best = Some((config, keys));
+                    }
+                }
+                Err(e) if e.is_too_new() => return Err(e),
+                Err(e) => failure = failure.or(Some(e)),
+            }
+        }
+        match best {
+            Some((config, keys)) => {
+                Ok(Repo { store, config, keys, suite: options.suite.unwrap_or_else(Suite::fastest) })
+            }
+            None => Err(failure.unwrap_or(RepoError::NoRepository { location: store.location() })),
+        }
     }
 
     /// Whether a place holds a repository, and which. Needs no key.
     pub fn peek(store: &dyn Store) -> RepoResult<Identity> {
-        read_config(store).map(|c| c.identity)
+        let copies = read_config(store)?;
+        Ok(copies.into_iter().next().expect("at least one copy was read").identity)
     }
 
     /// The same repository behind another store (a decorated one).
@@ -156,12 +189,21 @@ impl Repo {
         self.suite
     }
 
-    /// Changes parameters and stores them.
+    /// Changes parameters and stores them. They are read again before: another machine may have changed them
+    /// since this one opened the repository.
     pub fn update_parameters(
         &mut self,
         seed: &mut Seed,
         change: impl FnOnce(&mut Parameters),
     ) -> RepoResult<()> {
+        for copy in read_config(&*self.store)? {
+            if let Ok(config) = Config::decode(&copy.bytes, &self.keys)
+                && config.identity.repo == self.config.identity.repo
+                && config.parameters.generation > self.config.parameters.generation
+            {
+                self.config = config;
+            }
+        }
         change(&mut self.config.parameters);
         self.config.parameters.generation += 1;
         self.store_config(seed, PutMode::Replace)
@@ -176,14 +218,26 @@ impl Repo {
             self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
             self.sync()?;
         }
-        self.put(&name, &bytes, mode).map_err(|e| match e.store_kind() {
-            Some(ErrorKind::AlreadyExists) => RepoError::AlreadyExists { location: self.location() },
-            _ => e,
-        })?;
+        match self.put(&name, &bytes, mode) {
+            // Our own request may have been answered twice; anybody else's configuration stays.
+            Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
+                if self.store.get(&name, bytes.len() as u64).ok().as_ref() != Some(&bytes) {
+                    return Err(RepoError::AlreadyExists { location: self.location() });
+                }
+            }
+            other => other?,
+        }
         if mode == PutMode::CreateNew {
             self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
         }
         self.sync()
+    }
+
+    /// Longer packs are made by nobody who follows the parameters: none is fetched whole to be mended. Room is
+    /// left for the last block, directory and parity.
+    pub(crate) fn pack_bytes_max(&self) -> u64 {
+        let p = self.parameters();
+        p.pack_bytes.max(p.tree_pack_bytes) * 5 / 4 + (48 << 20)
     }
 
     /// Wraps a store's error with this place.
@@ -230,7 +284,13 @@ impl Repo {
         let max = RECORD_BYTES_MAX as u64;
         self.get_mended(name, max, &decode).or_else(|first| match &first {
             RepoError::Object { source: FormatError::TooNew { .. }, .. } => Err(first),
-            _ => self.get_mended(&names::mirror(name), max, &decode).map_err(|_| first),
+            _ => self.get_mended(&names::mirror(name), max, &decode).map_err(|second| {
+                match first.store_kind() {
+                    // Damage of the one copy there is says more than the lack of the other.
+                    Some(ErrorKind::NotFound) => second,
+                    _ => first,
+                }
+            }),
         })
     }
 
@@ -263,42 +323,24 @@ struct ConfigBytes {
     identity: Identity,
 }
 
-/// Reads the configuration or its second copy.
-fn read_config(store: &dyn Store) -> RepoResult<ConfigBytes> {
+/// Reads both copies of the configuration; at least one is returned. They are not authentic yet.
+fn read_config(store: &dyn Store) -> RepoResult<Vec<ConfigBytes>> {
     let name = names::name(names::CONFIG);
+    let mut copies = Vec::new();
     let mut problem = None;
     for name in [name.clone(), names::mirror(&name)] {
         match store.get(&name, RECORD_BYTES_MAX as u64) {
             Ok(mut bytes) => match mend_and_decode(&mut bytes, Identity::decode) {
-                Ok(identity) => return Ok(ConfigBytes { bytes, identity }),
+                Ok(identity) => copies.push(ConfigBytes { bytes, identity }),
                 Err(e @ FormatError::TooNew { .. }) => return Err(RepoError::object(&name, e)),
-                Err(e) => problem = Some(RepoError::object(&name, e)),
+                Err(e) => problem = problem.or(Some(RepoError::object(&name, e))),
             },
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
-            Err(e) => return Err(store_error(store, e)),
+            Err(e) => problem = problem.or(Some(store_error(store, e))),
         }
     }
-    Err(problem.unwrap_or(RepoError::NoRepository { location: store.location() }))
-}
-
-/// Tries the slots this kind of secret could open.
-fn unlock(store: &dyn Store, identity: &Identity, credential: &Credential) -> RepoResult<Keys> {
-    let slots = slots::read_all(store, &identity.repo)?;
-    let secret = credential.secret();
-    let mut tried = 0;
-    let mut too_new = None;
-    for slot in slots.iter().filter(|s| s.fits(&secret)) {
-        tried += 1;
-        match slot.unlock(&identity.repo, identity.family, &secret) {
-            Ok(keys) => return Ok(keys),
-            Err(e @ FormatError::TooNew { .. }) => too_new = Some(e),
-            Err(_) => {}
-        }
-    }
-    match too_new {
-        Some(e) => Err(RepoError::object(&names::KEYS, e)),
-        None => {
-            Err(RepoError::WrongSecret { location: store.location(), slots: tried, tried: credential.word() })
-        }
+    match copies.is_empty() {
+        false => Ok(copies),
+        true => Err(problem.unwrap_or(RepoError::NoRepository { location: store.location() })),
     }
 }

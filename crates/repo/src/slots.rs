@@ -4,17 +4,23 @@ use crate::error::{RepoError, RepoResult};
 use crate::names;
 use crate::open::{Credential, Repo, mend_and_decode, store_error};
 use crate::seed::Seed;
+use format::FormatError;
+use format::config::Identity;
 use format::id::{RepoId, SlotId};
 use format::keys::{Capability, Key, Keys};
 use format::kind::Timestamp;
 use format::limits::RECORD_BYTES_MAX;
 use format::slot::{ArgonCost, KeySlot, SlotEntropy, SlotKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use storage::{ErrorKind, PutMode, Store};
+use storage::{ErrorKind, ObjectName, PutMode, Store};
 
-/// Slots that nobody listed in the configuration are tried too, but no more than this many in all: a
-/// hostile store could otherwise make every unlock cost minutes of password stretching.
-const SLOTS_TRIED_MAX: usize = 64;
+/// No more slots than this are tried with one password: whoever may add slots could otherwise make every
+/// unlock cost minutes of stretching. The store's oldest come first, so that added ones hide none.
+const PASSWORDS_TRIED_MAX: usize = 64;
+
+/// No more slots than this are read.
+const SLOTS_READ_MAX: usize = 1024;
 
 /// A way to unlock that is to be made.
 pub struct NewSlot {
@@ -83,30 +89,99 @@ pub(crate) fn store(store: &dyn Store, repo: &RepoId, slot: &KeySlot) -> RepoRes
 
 /// Reads all slots that can be read, from either copy.
 pub(crate) fn read_all(store: &dyn Store, repo: &RepoId) -> RepoResult<Vec<KeySlot>> {
-    let mut ids = Vec::new();
+    let mut slots: BTreeMap<SlotId, KeySlot> = BTreeMap::new();
+    visit(store, repo, &mut |slot| {
+        slots.insert(slot.id, slot);
+        ControlFlow::Continue(())
+    })?;
+    Ok(slots.into_values().collect())
+}
+
+/// Visits slots that can be read, the second copies of the others last: opening reads no more than it must.
+fn visit(
+    store: &dyn Store,
+    repo: &RepoId,
+    visit: &mut dyn FnMut(KeySlot) -> ControlFlow<()>,
+) -> RepoResult<()> {
+    let mut seen = BTreeSet::new();
+    let mut failure = None;
     for folder in [names::KEYS.to_string(), format!("{}{}", names::MIRROR, names::KEYS)] {
-        let listed = store.list(&folder, &mut |info| {
-            ids.extend(SlotId::from_hex(info.name.file_name()));
-            ControlFlow::Continue(())
-        });
-        match listed {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(store_error(store, e)),
-            _ => {}
+        for (name, id) in list(store, &folder)? {
+            if seen.contains(&id) || seen.len() >= SLOTS_READ_MAX {
+                continue;
+            }
+            match read(store, repo, &name, &id) {
+                Ok(slot) => {
+                    seen.insert(id);
+                    if visit(slot).is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(e) if e.is_damage() || e.is_too_new() => {}
+                Err(e) => failure = Some(e),
+            }
         }
     }
-    ids.sort();
-    ids.dedup();
-    ids.truncate(SLOTS_TRIED_MAX);
-    let mut slots = Vec::new();
-    for id in ids {
-        let name = names::slot(&id);
-        let copies = [name.clone(), names::mirror(&name)];
-        slots.extend(copies.iter().find_map(|name| {
-            let mut bytes = store.get(name, RECORD_BYTES_MAX as u64).ok()?;
-            mend_and_decode(&mut bytes, |bytes| KeySlot::decode(bytes, repo)).ok()
-        }));
+    // A slot that could not be fetched may be the one: the store's trouble is not a wrong password.
+    failure.map_or(Ok(()), Err)
+}
+
+/// The slots of a folder, those that the store received first coming first.
+fn list(store: &dyn Store, folder: &str) -> RepoResult<Vec<(ObjectName, SlotId)>> {
+    let mut found = Vec::new();
+    let listed = store.list(folder, &mut |info| {
+        if let Some(id) = names::parse_slot(&info.name) {
+            found.push((info.received, info.name, id));
+        }
+        ControlFlow::Continue(())
+    });
+    match listed {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(store_error(store, e)),
+        _ => {}
     }
-    Ok(slots)
+    found.sort();
+    Ok(found.into_iter().map(|(_, name, id)| (name, id)).collect())
+}
+
+/// Reads one copy of a slot.
+pub(crate) fn read(store: &dyn Store, repo: &RepoId, name: &ObjectName, id: &SlotId) -> RepoResult<KeySlot> {
+    let mut bytes = store.get(name, RECORD_BYTES_MAX as u64).map_err(|e| store_error(store, e))?;
+    let decoded = mend_and_decode(&mut bytes, |bytes| {
+        let slot = KeySlot::decode(bytes, repo)?;
+        match slot.id == *id {
+            true => Ok(slot),
+            false => Err(FormatError::Corrupt { what: "key slot", why: "it stands under another's name" }),
+        }
+    });
+    decoded.map_err(|e| RepoError::object(name, e))
+}
+
+/// Opens the first slot that this credential fits.
+pub(crate) fn unlock(store: &dyn Store, identity: &Identity, credential: &Credential) -> RepoResult<Keys> {
+    let secret = credential.secret();
+    let (mut opened, mut too_new, mut tried) = (None, None, 0);
+    let visited = visit(store, &identity.repo, &mut |slot| {
+        if !slot.fits(&secret) || (slot.kind == SlotKind::Password && tried >= PASSWORDS_TRIED_MAX) {
+            return ControlFlow::Continue(());
+        }
+        tried += 1;
+        match slot.unlock(&identity.repo, identity.family, &secret) {
+            Ok(keys) => opened = Some(keys),
+            Err(e @ FormatError::TooNew { .. }) => too_new = Some(e),
+            Err(_) => {}
+        }
+        if opened.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let Some(keys) = opened {
+        return Ok(keys);
+    }
+    visited?;
+    match too_new {
+        Some(e) => Err(RepoError::object(&names::KEYS, e)),
+        None => {
+            Err(RepoError::WrongSecret { location: store.location(), slots: tried, tried: credential.word() })
+        }
+    }
 }
 
 impl Repo {
@@ -146,9 +221,14 @@ impl Repo {
         Ok(self.slot_info(&slot))
     }
 
-    /// Removes a slot. What it opened stays readable with a copy of the slot kept elsewhere: only new keys
-    /// would change that.
+    /// Removes a slot, but never the last one that grants everything. What it opened stays readable with a
+    /// copy of the slot kept elsewhere: only new keys would change that.
     pub fn remove_slot(&mut self, id: &SlotId, seed: &mut Seed) -> RepoResult<()> {
+        let slots = read_all(&**self.store(), &self.identity().repo)?;
+        let owns = |s: &KeySlot| s.id != *id && s.capabilities().contains(&Capability::Owner);
+        if !slots.iter().any(owns) {
+            return Err(RepoError::Local("no other key of this repository could restore its files".into()));
+        }
         self.update_parameters(seed, |p| p.slots.retain(|s| s != id))?;
         let name = names::slot(id);
         for name in [names::mirror(&name), name] {

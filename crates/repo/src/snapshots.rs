@@ -9,6 +9,7 @@ use format::codec::{Compressor, Level};
 use format::gc::Tomb;
 use format::id::SnapshotId;
 use format::kind::Timestamp;
+use format::limits::RECORD_BYTES_MAX;
 use format::snapshot::Snapshot;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -33,6 +34,8 @@ pub struct SnapshotList {
     pub snapshots: Vec<StoredSnapshot>,
     /// Those that cannot, with the reason.
     pub unreadable: Vec<(SnapshotId, RepoError)>,
+    /// Tombs that could not be read, with the reason. They bury nothing.
+    pub unreadable_tombs: Vec<(SnapshotId, RepoError)>,
 }
 
 impl SnapshotList {
@@ -41,21 +44,22 @@ impl SnapshotList {
         let mut received: BTreeMap<SnapshotId, Option<SystemTime>> = BTreeMap::new();
         for folder in [names::SNAPSHOTS.to_string(), format!("{}{}", names::MIRROR, names::SNAPSHOTS)] {
             repo.list(&folder, |info| {
-                if let Some(id) = SnapshotId::from_hex(info.name.file_name()) {
+                if let Some(id) = names::parse_snapshot(&info.name) {
                     received.entry(id).or_insert(info.received);
                 }
                 ControlFlow::Continue(())
             })?;
         }
-        let tombs = read_tombs(repo)?;
         let mut list = SnapshotList::default();
+        let tombs = read_tombs(repo, &mut list.unreadable_tombs)?;
         for (id, received) in received {
             match read_one(repo, &id) {
                 Ok(snapshot) => {
                     let forgotten = tombs.contains(&id);
                     list.snapshots.push(StoredSnapshot { snapshot, received, forgotten });
                 }
-                Err(e) => list.unreadable.push((id, e)),
+                Err(e) if e.is_damage() || e.is_too_new() => list.unreadable.push((id, e)),
+                Err(e) => return Err(e),
             }
         }
         list.snapshots.sort_by_key(|s| (s.snapshot.time, s.snapshot.sequence, s.snapshot.id));
@@ -104,19 +108,33 @@ pub fn read_one(repo: &Repo, id: &SnapshotId) -> RepoResult<Snapshot> {
 }
 
 /// Forgotten snapshots. Only an authentic tomb counts: anybody may add an object of that name.
-fn read_tombs(repo: &Repo) -> RepoResult<HashSet<SnapshotId>> {
+fn read_tombs(repo: &Repo, unreadable: &mut Vec<(SnapshotId, RepoError)>) -> RepoResult<HashSet<SnapshotId>> {
     let mut claimed = Vec::new();
     repo.list(names::GC, |info| {
         claimed.extend(names::parse_tomb(&info.name));
         ControlFlow::Continue(())
     })?;
-    let authentic = |id: &SnapshotId| {
-        let read = repo.get_mended(&names::tomb(id), 1 << 20, |bytes| {
-            Tomb::decode(bytes, &repo.identity().repo, repo.keys())
-        });
-        read.is_ok_and(|tomb| tomb.snapshot == *id)
-    };
-    Ok(claimed.into_iter().filter(authentic).collect())
+    let mut buried = HashSet::new();
+    for id in claimed {
+        match read_tomb(repo, &id) {
+            Ok(_) => _ = buried.insert(id),
+            Err(e) if e.store_kind() == Some(ErrorKind::NotFound) => {} // taken away meanwhile
+            Err(e) if e.is_damage() || e.is_too_new() => unreadable.push((id, e)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(buried)
+}
+
+/// Reads the tomb of a snapshot.
+pub(crate) fn read_tomb(repo: &Repo, id: &SnapshotId) -> RepoResult<Tomb> {
+    repo.get_mended(&names::tomb(id), RECORD_BYTES_MAX as u64, |bytes| {
+        let tomb = Tomb::decode(bytes, &repo.identity().repo, repo.keys())?;
+        match tomb.snapshot == *id {
+            true => Ok(tomb),
+            false => Err(FormatError::Corrupt { what: "tomb", why: "it stands under another's name" }),
+        }
+    })
 }
 
 /// Takes a snapshot out of sight. Its data stays until prune removes it.
@@ -131,14 +149,21 @@ pub fn forget(
     let mut compressor = Compressor::new(Level(3));
     let bytes = tomb.encode(&repo.identity().repo, repo.keys(), seed.draw(), &mut compressor);
     match repo.put(&names::tomb(id), &bytes, PutMode::CreateNew) {
-        Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => Ok(()),
-        other => other,
-    }?;
+        // Whatever stands there, afterwards it is a tomb that counts.
+        Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => match read_tomb(repo, id) {
+            Err(e) if e.is_damage() => repo.put(&names::tomb(id), &bytes, PutMode::Replace)?,
+            other => _ = other?,
+        },
+        other => other?,
+    }
     repo.sync()
 }
 
 /// Brings a forgotten snapshot back.
 pub fn remember(repo: &Repo, id: &SnapshotId) -> RepoResult<()> {
-    repo.store().delete(&names::tomb(id)).map_err(|e| repo.store_error(e))?;
+    match repo.store().delete(&names::tomb(id)) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {} // a repeated request, or it was never forgotten
+        other => other.map_err(|e| repo.store_error(e))?,
+    }
     repo.sync()
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! header   magic 8 | blobs u64 | blocks u64 | packs u64 | filter bytes u64 | trusted u8 + 7 | check 32
+//!          (the check is the hash of everything else: a snapshot may come to rely on these rows)
 //! filter   64-byte lines: a blob sets 6 bits in one line, 10 bits a blob (about 1 % false hits)
 //! blobs    24 bytes each, ascending: key 16 | block u32 | rank u16 | 0 u16
 //! blocks   24 bytes each: pack u32 | offset u32 | stored u32 | raw u32 | blobs u32 | key ref u16 | suite u8 | 0
@@ -16,8 +17,9 @@ use format::id::{BlobKind, PackId};
 use format::index::{BlockPlace, IndexKey, Segment};
 use format::seal::Suite;
 
-const MAGIC: &[u8; 8] = b"LBSEG\0\0\x01";
+const MAGIC: &[u8; 8] = b"LBSEG\0\0\x02";
 const HEADER: usize = 80;
+const CHECK: usize = 48;
 const BLOB: usize = 24;
 const BLOCK: usize = 24;
 const PACK: usize = 56;
@@ -49,8 +51,6 @@ pub(crate) fn lay_out(segment: &Segment) -> Vec<u8> {
         out.extend_from_slice(&(n as u64).to_le_bytes());
     }
     out.extend_from_slice(&[segment.trusted as u8, 0, 0, 0, 0, 0, 0, 0]);
-    let check = *blake3::hash(&out).as_bytes();
-    out.extend_from_slice(&check);
     out.resize(HEADER + filter_bytes, 0);
     for blob in &segment.blobs {
         let (line, bits) = probes(&blob.key, filter_lines);
@@ -83,7 +83,14 @@ pub(crate) fn lay_out(segment: &Segment) -> Vec<u8> {
         first += pack.blocks.len() as u32;
     }
     debug_assert_eq!(out.len(), total);
+    let check = check_of(&out);
+    out[CHECK..HEADER].copy_from_slice(&check);
     out
+}
+
+/// The hash of all bytes but its own. Some 5 GB/s, paid when a file is opened.
+fn check_of(bytes: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new().update(&bytes[..CHECK]).update(&bytes[HEADER..]).finalize().as_bytes()
 }
 
 /// Which line of the filter, and which bits in it. Keys are hashes already; their own bits will do.
@@ -98,7 +105,7 @@ impl SegmentFile {
     /// Takes a mapped file; `None` when it is not a whole one of this version.
     pub fn open(bytes: Mapping) -> Option<Self> {
         let head = bytes.get(..HEADER)?;
-        if head[..8] != *MAGIC || blake3::hash(&head[..48]).as_bytes() != &head[48..80] {
+        if head[..8] != *MAGIC || check_of(&bytes) != head[CHECK..] {
             return None;
         }
         let n =
@@ -112,6 +119,11 @@ impl SegmentFile {
             .checked_add(filter)?
             .checked_add(HEADER)?;
         (file.bytes.len() == expected && filter >= LINE).then_some(file)
+    }
+
+    /// Bytes of the filter: what lookups of absent blobs touch, and so what stays in memory.
+    pub fn filter_bytes(&self) -> usize {
+        self.filter
     }
 
     /// Number of blobs.
@@ -301,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_cache_files_are_refused_or_harmless() {
+    fn damaged_cache_files_are_refused() {
         let good = lay_out(&segment(300));
         for cut in [0, 10, HEADER, good.len() - 1] {
             assert!(SegmentFile::open(Mapping::from(good[..cut].to_vec())).is_none());
@@ -309,11 +321,7 @@ mod tests {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] = bad[at].wrapping_add(0x81);
-            let Some(file) = SegmentFile::open(Mapping::from(bad)) else { continue };
-            for i in 0..20u64 {
-                let key = IndexKey(blake3::hash(&i.to_le_bytes()).as_bytes()[..16].try_into().unwrap());
-                file.find(&key).for_each(|row| _ = file.location(row));
-            }
+            assert!(SegmentFile::open(Mapping::from(bad)).is_none(), "byte {at}");
         }
     }
 

@@ -7,23 +7,25 @@
 //! that the session itself saw in a listing and that nobody condemned: dedup stakes a snapshot on it.
 //! *Where may it be read?* counts every mapping: reading proves what it finds.
 
+mod listing;
 mod mapped;
 mod orphans;
 
+pub use listing::PackListing;
 pub use mapped::SegmentFile;
-pub use orphans::Orphans;
+pub use orphans::{OrphanPack, Orphans};
 
 use crate::cache::Cache;
 use crate::error::{RepoError, RepoResult};
 use crate::names;
 use crate::open::Repo;
-use format::gc::Condemned;
+use format::FormatError;
 use format::id::{BlobId, BlobKind, PackId};
 use format::index::{BlockPlace, IndexKey, Segment};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use storage::ObjectName;
+use storage::{ErrorKind, ObjectName};
 
 /// Where a blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +46,14 @@ struct Loaded {
     file: Arc<SegmentFile>,
     /// One bit a pack: seen in the listing and not condemned.
     stored: Vec<bool>,
+    /// Whether the last listing showed it. Nothing is staked on a segment that others cannot see.
+    listed: bool,
 }
 
-/// What a listing of packs found.
-#[derive(Clone, Debug, Default)]
-pub struct PackListing {
-    /// The packs and their lengths.
-    pub packs: HashMap<PackId, u64>,
-    /// The packs nobody may rely on any more.
-    pub condemned: HashSet<PackId>,
+impl Loaded {
+    fn counts(&self) -> bool {
+        self.listed && self.file.trusted()
+    }
 }
 
 /// The index of a repository as one session sees it.
@@ -61,56 +62,90 @@ pub struct Index {
     highest_number: u64,
     /// Segments that could not be read, with the reason.
     pub unreadable: Vec<(String, RepoError)>,
-    orphans: Option<Orphans>,
+    orphans: Vec<Orphans>,
 }
+
+/// How often a listing is repeated when an object of it was gone before it could be read: it was replaced.
+pub(crate) const LISTINGS_MAX: usize = 4;
+
+/// Begins the names of laid-out segments in the cache.
+const CACHE_PREFIX: &str = "seg-";
 
 impl Index {
     /// Lists and loads all segments. What is in the cache is not fetched again.
     pub fn load(repo: &Repo, cache: &Cache) -> RepoResult<Self> {
         let mut index =
-            Index { segments: Vec::new(), highest_number: 0, unreadable: Vec::new(), orphans: None };
+            Index { segments: Vec::new(), highest_number: 0, unreadable: Vec::new(), orphans: Vec::new() };
         index.refresh(repo, cache)?;
+        let used: HashSet<String> = index.segments.iter().map(|s| cache_name(&s.name)).collect();
+        cache.retain(CACHE_PREFIX, |name| used.contains(name));
         Ok(index)
     }
 
     /// Loads segments that appeared since. Returns how many did.
+    ///
+    /// Damaged segments are noted as unreadable; a store that does not answer is an error.
     pub fn refresh(&mut self, repo: &Repo, cache: &Cache) -> RepoResult<usize> {
-        let known: HashSet<ObjectName> = self.segments.iter().map(|s| s.name.clone()).collect();
-        let mut fresh = Vec::new();
-        repo.list(names::INDEX, |info| {
-            if let Some(number) = names::parse_segment(&info.name) {
-                self.highest_number = self.highest_number.max(number);
-                if !known.contains(&info.name) {
-                    fresh.push(info.name);
+        let mut appeared = 0;
+        for _ in 0..LISTINGS_MAX {
+            let fresh = self.list(repo)?;
+            self.unreadable.clear();
+            let mut gone = false;
+            for name in fresh {
+                match load_segment(repo, cache, &name) {
+                    Ok(file) => {
+                        self.push(name, file);
+                        appeared += 1;
+                    }
+                    Err(e) if e.is_damage() || e.is_too_new() => {
+                        gone |= e.store_kind() == Some(ErrorKind::NotFound);
+                        self.unreadable.push((name.to_string(), e));
+                    }
+                    Err(e) => return Err(e),
                 }
             }
-            ControlFlow::Continue(())
-        })?;
-        self.unreadable.clear();
-        let appeared = fresh.len();
-        for name in fresh {
-            match load_segment(repo, cache, &name) {
-                Ok(file) => self.push(name, file),
-                Err(e) => self.unreadable.push((name.to_string(), e)),
+            if !gone {
+                break;
             }
         }
         Ok(appeared)
     }
 
+    /// Lists the segments and returns the names of those not loaded.
+    fn list(&mut self, repo: &Repo) -> RepoResult<Vec<ObjectName>> {
+        let mut names = Vec::new();
+        let mut highest = self.highest_number;
+        repo.list(names::INDEX, |info| {
+            if let Some(number) = names::parse_segment(&info.name) {
+                highest = highest.max(number);
+                names.push(info.name);
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.highest_number = highest;
+        let listed: HashSet<&ObjectName> = names.iter().collect();
+        for segment in &mut self.segments {
+            segment.listed = listed.contains(&segment.name);
+        }
+        let known: HashSet<&ObjectName> = self.segments.iter().map(|s| &s.name).collect();
+        Ok(names.iter().filter(|name| !known.contains(name)).cloned().collect())
+    }
+
     fn push(&mut self, name: ObjectName, file: Arc<SegmentFile>) {
         let stored = vec![false; file.packs()];
-        self.segments.push(Loaded { name, file, stored });
+        self.segments.push(Loaded { name, file, stored, listed: true });
     }
 
     /// Adds a segment this session wrote itself; its packs count as stored.
     pub fn add_own(&mut self, name: ObjectName, file: Arc<SegmentFile>) {
         let stored = vec![true; file.packs()];
-        self.segments.push(Loaded { name, file, stored });
+        self.segments.push(Loaded { name, file, stored, listed: true });
     }
 
-    /// A number greater than that of every segment seen.
+    /// A number greater than that of every segment seen. Anybody may add a name with the greatest number:
+    /// then names share it, which their hashes tell apart.
     pub fn next_number(&mut self) -> u64 {
-        self.highest_number += 1;
+        self.highest_number = self.highest_number.saturating_add(1);
         self.highest_number
     }
 
@@ -118,8 +153,8 @@ impl Index {
     pub fn see_packs(&mut self, listing: &PackListing) {
         for segment in &mut self.segments {
             for (i, stored) in segment.stored.iter_mut().enumerate() {
-                let (id, pack_bytes) = (segment.file.pack_id(i), segment.file.pack_bytes(i));
-                *stored = listing.packs.get(&id) == Some(&pack_bytes) && !listing.condemned.contains(&id);
+                let file = &segment.file;
+                *stored = listing.is_live(file.pack_kind(i), &file.pack_id(i), file.pack_bytes(i));
             }
         }
     }
@@ -129,11 +164,11 @@ impl Index {
         let mut missing = Vec::new();
         for segment in &self.segments {
             for i in 0..segment.file.packs() {
-                let id = segment.file.pack_id(i);
-                if listing.packs.get(&id) != Some(&segment.file.pack_bytes(i))
-                    && !listing.condemned.contains(&id)
+                let (kind, id) = (segment.file.pack_kind(i), segment.file.pack_id(i));
+                if listing.len_bytes(kind, &id) != Some(segment.file.pack_bytes(i))
+                    && !listing.is_condemned(&id)
                 {
-                    missing.push((id, segment.file.pack_kind(i)));
+                    missing.push((id, kind));
                 }
             }
         }
@@ -145,7 +180,7 @@ impl Index {
     /// The pack by which dedup may rely on this blob.
     pub fn stored_in(&self, kind: BlobKind, id: &BlobId) -> Option<PackId> {
         let key = IndexKey::from(id);
-        self.segments.iter().filter(|s| s.file.trusted()).find_map(|s| {
+        self.segments.iter().filter(|s| s.counts()).find_map(|s| {
             let packs = s.file.find(&key).filter_map(|row| s.file.pack_of(row));
             let mut counting = packs.filter(|p| s.stored[*p] && s.file.pack_kind(*p) == kind);
             counting.next().map(|p| s.file.pack_id(p))
@@ -161,31 +196,72 @@ impl Index {
                 if let Some((pack, location)) = s.file.location(row)
                     && location.kind == kind
                 {
-                    found.push((!s.stored[pack] || !s.file.trusted(), location));
+                    found.push((!s.stored[pack] || !s.counts(), location));
                 }
             }
         }
         found.sort_by_key(|(doubtful, _)| *doubtful);
         let mut places: Vec<Location> = found.into_iter().map(|(_, l)| l).collect();
-        if places.is_empty()
-            && let Some(orphans) = &self.orphans
-        {
-            places = orphans.locate(kind, id);
-        }
+        places.extend(self.orphans.iter().flat_map(|o| o.locate(kind, id)));
         places
     }
 
-    /// Reads the directories of packs that no segment knows, so that a lost segment hides nothing.
-    /// Returns whether anything was found. Does its work once.
-    pub fn adopt_orphans(&mut self, repo: &Repo, listing: &PackListing) -> bool {
-        if self.orphans.is_none() {
-            let packs_of = |s: &Loaded| (0..s.file.packs()).map(|i| s.file.pack_id(i)).collect::<Vec<_>>();
-            let known: HashSet<PackId> = self.segments.iter().flat_map(packs_of).collect();
-            let unknown =
-                listing.packs.iter().filter(|(id, _)| !known.contains(id)).map(|(id, len)| (*id, *len));
-            self.orphans = Some(Orphans::read(repo, unknown.collect()));
+    /// Whether every one of these packs has a mapping that counts.
+    pub fn all_stored(&self, packs: impl Iterator<Item = PackId>) -> bool {
+        let mut wanted: HashSet<PackId> = packs.collect();
+        for s in self.segments.iter().filter(|s| s.counts()) {
+            for i in (0..s.file.packs()).filter(|i| s.stored[*i]) {
+                wanted.remove(&s.file.pack_id(i));
+            }
         }
-        self.orphans.as_ref().is_some_and(|o| !o.is_empty())
+        wanted.is_empty()
+    }
+
+    /// The length of a pack, if the index or an adopted directory knows it.
+    pub fn pack_bytes(&self, kind: BlobKind, id: &PackId) -> Option<u64> {
+        let files = self.segments.iter().map(|s| &*s.file).chain(self.orphans.iter().map(|o| o.file()));
+        let length = |file: &SegmentFile| {
+            let mut packs = 0..file.packs();
+            packs.find(|i| file.pack_id(*i) == *id && file.pack_kind(*i) == kind).map(|i| file.pack_bytes(i))
+        };
+        files.into_iter().find_map(length)
+    }
+
+    /// Names of the segments that the last listing showed.
+    pub fn listed(&self) -> impl Iterator<Item = &ObjectName> {
+        self.segments.iter().filter(|s| s.listed).map(|s| &s.name)
+    }
+
+    /// Packs of a listing that neither a segment nor an adopted directory knows.
+    pub fn unknown_packs(&self, listing: &PackListing) -> Vec<OrphanPack> {
+        let of_file =
+            |f: &SegmentFile| (0..f.packs()).map(|i| (f.pack_kind(i), f.pack_id(i))).collect::<Vec<_>>();
+        let mut known: HashSet<(BlobKind, PackId)> =
+            self.segments.iter().flat_map(|s| of_file(&s.file)).collect();
+        known.extend(self.orphans.iter().flat_map(|o| o.packs()));
+        let mut unknown: Vec<OrphanPack> =
+            listing.packs().filter(|(kind, id, _)| !known.contains(&(*kind, *id))).collect();
+        unknown.sort();
+        unknown
+    }
+
+    /// Takes in what was read from directories of packs outside the index, so that a lost segment hides
+    /// nothing.
+    pub fn adopt(&mut self, orphans: Orphans) {
+        self.orphans.push(orphans);
+    }
+
+    /// Whether a blob is known from an adopted directory only, and from which pack's.
+    pub fn only_adopted(&self, kind: BlobKind, id: &BlobId) -> Option<PackId> {
+        let key = IndexKey::from(id);
+        let in_segment = |s: &Loaded| {
+            let mut rows = s.file.find(&key);
+            rows.any(|row| s.file.location(row).is_some_and(|(_, l)| l.kind == kind))
+        };
+        if self.orphans.is_empty() || self.segments.iter().any(in_segment) {
+            return None;
+        }
+        self.orphans.iter().flat_map(|o| o.locate(kind, id)).next().map(|l| l.pack)
     }
 
     /// Number of blobs, segments and packs known.
@@ -224,55 +300,32 @@ pub struct IndexTotals {
 
 /// A segment from the cache, or from the repository into the cache.
 fn load_segment(repo: &Repo, cache: &Cache, name: &ObjectName) -> RepoResult<Arc<SegmentFile>> {
-    let file_name = format!("seg-{}", name.file_name());
-    if let Some(mapping) = cache.map(&file_name)
+    if let Some(mapping) = cache.map(&cache_name(name))
         && let Some(file) = SegmentFile::open(mapping)
     {
         return Ok(Arc::new(file));
     }
-    let bytes = repo.get_mended(name, format::limits::INDEX_BYTES_MAX as u64, |bytes| {
-        Segment::decode(bytes, &repo.identity().repo, repo.keys())
+    let segment = repo.get_mended(name, format::limits::INDEX_BYTES_MAX as u64, |bytes| {
+        decode_segment(repo, name, bytes)
     })?;
-    Ok(store_segment(cache, name, &bytes))
+    Ok(store_segment(cache, name, &segment))
+}
+
+/// Reads a segment that must have been written under this name: the cache goes by names.
+pub(crate) fn decode_segment(repo: &Repo, name: &ObjectName, bytes: &[u8]) -> Result<Segment, FormatError> {
+    let segment = Segment::decode(bytes, &repo.identity().repo, repo.keys())?;
+    if !names::is_segment_of(name, bytes) {
+        return Err(FormatError::Corrupt { what: "index segment", why: "its bytes do not match its name" });
+    }
+    Ok(segment)
+}
+
+fn cache_name(segment: &ObjectName) -> String {
+    format!("{CACHE_PREFIX}{}", segment.file_name())
 }
 
 /// Lays a segment out for lookups, in the cache where there is one.
 pub(crate) fn store_segment(cache: &Cache, name: &ObjectName, segment: &Segment) -> Arc<SegmentFile> {
-    let laid_out = mapped::lay_out(segment);
-    let mapping = cache.store(&format!("seg-{}", name.file_name()), laid_out);
+    let mapping = cache.store(&cache_name(name), mapped::lay_out(segment));
     Arc::new(SegmentFile::open(mapping).expect("a segment laid out just now can be opened"))
-}
-
-impl PackListing {
-    /// Lists all packs and everything that is condemned. Index segments must have been listed before.
-    pub fn read(repo: &Repo) -> RepoResult<Self> {
-        let mut listing = PackListing::default();
-        for folder in [names::PACKS, names::TREES] {
-            repo.list(folder, |info| {
-                if let Some(id) = names::parse_pack(&info.name) {
-                    listing.packs.insert(id, info.len_bytes);
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
-        let mut lists = Vec::new();
-        repo.list(names::GC, |info| {
-            if names::is_condemned(&info.name) {
-                lists.push(info.name);
-            }
-            ControlFlow::Continue(())
-        })?;
-        for name in lists {
-            let condemned = repo.get_mended(&name, format::limits::RECORD_BYTES_MAX as u64, |bytes| {
-                Condemned::decode(bytes, &repo.identity().repo, repo.keys())
-            })?;
-            listing.condemned.extend(condemned.packs);
-        }
-        Ok(listing)
-    }
-
-    /// Packs that count as stored.
-    pub fn live(&self) -> impl Iterator<Item = &PackId> {
-        self.packs.keys().filter(|id| !self.condemned.contains(*id))
-    }
 }

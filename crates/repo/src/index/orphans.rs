@@ -1,66 +1,98 @@
 //! Packs that no readable segment knows: found in the listing, read through their own directories.
 //!
 //! Data ids are cut to 8 bytes in a directory, so what is found here is a candidate: reading proves it,
-//! and nothing is deduplicated against it.
+//! and nothing is deduplicated against it. The places are laid out like a segment whose keys end after
+//! 8 bytes, in the cache folder where there is one: losing the whole index must not cost the memory of it.
 
-use crate::index::Location;
+use crate::cache::Cache;
+use crate::index::{Location, SegmentFile, mapped};
 use crate::names;
 use crate::open::Repo;
 use format::envelope::Footer;
-use format::id::{BlobId, BlobKind, PackId};
-use format::index::PackRow;
+use format::id::{BlobId, BlobKind, PackId, SnapshotId};
+use format::index::{BlobRow, INDEX_KEY_BYTES, IndexKey, PackRow, Segment};
 use format::pack;
-use std::collections::HashMap;
 
 /// Blobs of packs outside the index.
-#[derive(Default)]
 pub struct Orphans {
-    places: HashMap<[u8; 8], Vec<Location>>,
+    file: SegmentFile,
 }
+
+/// A pack that no segment knows.
+pub type OrphanPack = (BlobKind, PackId, u64);
 
 impl Orphans {
     /// Reads the directories of these packs. One that cannot be read holds nothing that can be.
-    pub(super) fn read(repo: &Repo, packs: Vec<(PackId, u64)>) -> Self {
-        let mut orphans = Orphans::default();
-        for (id, len) in packs {
-            for kind in [BlobKind::Data, BlobKind::Tree] {
-                if let Some((row, ids)) = read_directory(repo, kind, &id, len) {
-                    orphans.add(&row, &ids);
-                }
+    pub fn read(repo: &Repo, cache: &Cache, packs: &[OrphanPack]) -> Self {
+        let mut segment =
+            Segment { session: SnapshotId([0; 16]), trusted: false, packs: Vec::new(), blobs: Vec::new() };
+        let mut blocks = 0;
+        for (kind, id, len) in packs {
+            if let Some((row, ids)) = read_directory(repo, *kind, id, *len) {
+                add_blobs(&mut segment.blobs, &row, &ids, blocks);
+                blocks += row.blocks.len() as u32;
+                segment.packs.push(row);
             }
         }
-        orphans
+        segment.blobs.sort_unstable_by_key(|b| (b.key, b.block, b.rank));
+        let mapping = cache.store("orphans", mapped::lay_out(&segment));
+        Orphans { file: SegmentFile::open(mapping).expect("what was laid out just now can be opened") }
     }
 
-    fn add(&mut self, row: &PackRow, ids: &[u8]) {
-        let mut ids = ids.chunks_exact(pack::directory_id_bytes(row.kind));
-        for block in &row.blocks {
-            for (rank, id) in ids.by_ref().take(block.blobs as usize).enumerate() {
-                let head = id[..8].try_into().expect("ids keep at least 8 bytes");
-                let location = Location { pack: row.id, kind: row.kind, block: *block, rank: rank as u16 };
-                self.places.entry(head).or_default().push(location);
-            }
-        }
+    /// The packs whose directories could be read.
+    pub fn packs(&self) -> impl Iterator<Item = (BlobKind, PackId)> {
+        (0..self.file.packs()).map(|i| (self.file.pack_kind(i), self.file.pack_id(i)))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    pub(super) fn file(&self) -> &SegmentFile {
+        &self.file
     }
 
-    pub(super) fn locate(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
-        let head: [u8; 8] = id.0[..8].try_into().expect("an id has 24 bytes");
-        let places = self.places.get(&head).map_or(&[][..], |p| p);
-        places.iter().filter(|l| l.kind == kind).copied().collect()
+    pub(super) fn locate(&self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Location> {
+        let key = cut_key(&id.0);
+        let places = self.file.find(&key).filter_map(|row| self.file.location(row));
+        places.map(|(_, location)| location).filter(move |l| l.kind == kind)
     }
 }
 
-/// The row and the ids of a pack, from its own directory.
+/// The part of an id that every directory keeps.
+fn cut_key(id: &[u8]) -> IndexKey {
+    let mut key = [0; INDEX_KEY_BYTES];
+    key[..8].copy_from_slice(&id[..8]);
+    IndexKey(key)
+}
+
+fn add_blobs(blobs: &mut Vec<BlobRow>, row: &PackRow, ids: &[u8], first_block: u32) {
+    let mut ids = ids.chunks_exact(pack::directory_id_bytes(row.kind));
+    for (block, place) in row.blocks.iter().enumerate() {
+        for (rank, id) in ids.by_ref().take(place.blobs as usize).enumerate() {
+            let block = first_block + block as u32;
+            blobs.push(BlobRow { key: cut_key(id), block, rank: rank as u16 });
+        }
+    }
+}
+
+/// The row and the ids of a pack, from its own directory; a damaged pack is mended in memory first.
 pub(crate) fn read_directory(
     repo: &Repo,
     kind: BlobKind,
     id: &PackId,
     pack_bytes: u64,
 ) -> Option<(PackRow, Vec<u8>)> {
+    read_ranges(repo, kind, id, pack_bytes).or_else(|| {
+        if pack_bytes > repo.pack_bytes_max() {
+            return None; // nobody here makes so large packs
+        }
+        let mut bytes = repo.store().get(&names::pack(kind, id), pack_bytes).ok()?;
+        pack::repair(&mut bytes, id).ok()?;
+        let footer = Footer::from_tail(&bytes, bytes.len() as u64).ok()?;
+        let range = pack::directory_range(&footer).ok()?;
+        let sealed = bytes.get(range.start as usize..range.end as usize)?;
+        open_directory(repo, kind, id, pack_bytes, &bytes, sealed, &footer)
+    })
+}
+
+fn read_ranges(repo: &Repo, kind: BlobKind, id: &PackId, pack_bytes: u64) -> Option<(PackRow, Vec<u8>)> {
     let name = names::pack(kind, id);
     let store = repo.store();
     let tail_from = pack_bytes.checked_sub(Footer::TAIL_BYTES as u64)?;
@@ -68,7 +100,19 @@ pub(crate) fn read_directory(
     let footer = Footer::from_tail(&tail, pack_bytes).ok()?;
     let head = store.get_range(&name, 0..pack::HEADER_BYTES as u64).ok()?;
     let sealed = store.get_range(&name, pack::directory_range(&footer).ok()?).ok()?;
-    let (header, directory) = pack::open_directory(&head, &sealed, &footer, repo.keys()).ok()?;
+    open_directory(repo, kind, id, pack_bytes, &head, &sealed, &footer)
+}
+
+fn open_directory(
+    repo: &Repo,
+    kind: BlobKind,
+    id: &PackId,
+    pack_bytes: u64,
+    head: &[u8],
+    sealed: &[u8],
+    footer: &Footer,
+) -> Option<(PackRow, Vec<u8>)> {
+    let (header, directory) = pack::open_directory(head, sealed, footer, repo.keys()).ok()?;
     let row = PackRow::new(*id, &header, pack_bytes, &directory);
     (header.kind == kind).then_some((row, directory.ids))
 }

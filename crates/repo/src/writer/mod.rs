@@ -18,10 +18,11 @@ use crate::workers::{Ordered, Workers};
 use format::block::{BlockCoder, RawBlock, SealedBlock};
 use format::codec::{Compressor, Level};
 use format::id::{BlobId, BlobKind, PackId, SnapshotId};
-use format::index::{IndexKey, Segment, SegmentBuilder};
+use format::index::{IndexKey, PackRow, Segment, SegmentBuilder};
 use format::kind::Timestamp;
 use packing::{FinishDone, FinishJob, Stream};
 use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use storage::PutMode;
 
@@ -99,12 +100,14 @@ pub struct Writer {
     finishing: Ordered<FinishJob, FinishDone>,
     spare: Vec<RawBlock>,
     segment: SegmentBuilder,
-    /// Blobs of this session that are in no segment yet.
-    own: HashSet<(BlobKind, IndexKey)>,
+    /// Blobs of this session that are in no segment yet, by kind.
+    own: [HashSet<IndexKey, BuildHasherDefault<KeyHasher>>; 2],
     /// Packs this session wrote.
     own_packs: Vec<PackId>,
-    /// Packs of others this session's dedup relies on.
+    /// Packs this session's dedup relies on.
     relied_on: HashSet<PackId>,
+    /// The one added last: neighbours mostly lie in one pack.
+    relied_on_last: Option<PackId>,
     pending: u64,
     written: Written,
 }
@@ -138,9 +141,10 @@ impl Writer {
             finishing: Ordered::new("upload", options.upload_workers, || packing::finisher(store.clone())),
             spare: Vec::new(),
             segment: SegmentBuilder::new(session),
-            own: HashSet::new(),
+            own: Default::default(),
             own_packs: Vec::new(),
             relied_on: HashSet::new(),
+            relied_on_last: None,
             pending: 0,
             written: Written::default(),
             reader,
@@ -164,28 +168,38 @@ impl Writer {
 
     /// Whether a blob is stored already; the snapshot then relies on it.
     pub fn has(&mut self, kind: BlobKind, id: &BlobId) -> bool {
-        if self.own.contains(&(kind, IndexKey::from(id))) {
-            return true;
+        self.own[kind as usize].contains(&IndexKey::from(id)) || self.has_stored(kind, id)
+    }
+
+    fn has_stored(&mut self, kind: BlobKind, id: &BlobId) -> bool {
+        let found = self.reader.with_index_read(|index| index.stored_in(kind, id));
+        if found.is_some() && found != self.relied_on_last {
+            self.relied_on.extend(found);
+            self.relied_on_last = found;
         }
-        match self.reader.with_index_read(|index| index.stored_in(kind, id)) {
-            Some(pack) => {
-                self.relied_on.insert(pack);
-                true
-            }
-            None => false,
+        found.is_some()
+    }
+
+    /// Counts a blob that is to be stored; `false` if it is stored already.
+    fn is_new(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> bool {
+        if self.has(kind, id) {
+            return false;
         }
+        self.own[kind as usize].insert(IndexKey::from(id));
+        self.written.blobs += 1;
+        self.written.added_bytes += bytes.len() as u64;
+        true
     }
 
     /// Stores a blob whose id is known, unless it is stored already. Returns whether it was new.
     pub fn put(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<bool> {
-        if self.has(kind, id) {
+        if !self.is_new(kind, id, bytes) {
             return Ok(false);
         }
-        self.own.insert((kind, IndexKey::from(id)));
-        self.written.blobs += 1;
-        self.written.added_bytes += bytes.len() as u64;
-        let full = self.stream(kind).push(id, bytes);
-        if full {
+        if !self.stream(kind).has_room(bytes.len()) {
+            self.close_block(kind)?;
+        }
+        if self.stream(kind).push(id, bytes) {
             self.close_block(kind)?;
         }
         Ok(true)
@@ -193,12 +207,9 @@ impl Writer {
 
     /// Like [`Writer::put`], but in a block of its own: a long chunk is then read without its neighbours.
     pub fn put_alone(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<bool> {
-        if self.has(kind, id) {
+        if !self.is_new(kind, id, bytes) {
             return Ok(false);
         }
-        self.own.insert((kind, IndexKey::from(id)));
-        self.written.blobs += 1;
-        self.written.added_bytes += bytes.len() as u64;
         let mut raw = self.spare.pop().unwrap_or_default();
         raw.push(bytes);
         let entropy = self.block_seed.draw();
@@ -267,8 +278,12 @@ impl Writer {
     }
 
     /// Stores what is finished so that a killed run can be resumed: a segment, and a pending record that
-    /// keeps the packs alive. Open blocks and packs are not cut short.
+    /// keeps the packs alive. Open blocks and packs are not cut short. All that is under way is waited for,
+    /// so that what a checkpoint holds depends on where in the input it stands, not on threads.
     pub fn checkpoint(&mut self) -> RepoResult<()> {
+        while let Some(done) = self.sealing.take() {
+            self.sealed(done)?;
+        }
         while let Some(done) = self.finishing.take() {
             self.finished(done)?;
         }
@@ -298,10 +313,30 @@ impl Writer {
             .map_err(|e| RepoError::SelfTest(e.to_string()))?;
         let file = store_segment(self.reader.cache(), &name, &segment);
         self.reader.with_index_write(|index| index.add_own(name, file));
-        let still_open =
-            |own: &(BlobKind, IndexKey)| segment.blobs.binary_search_by_key(&own.1, |b| b.key).is_err();
-        self.own.retain(still_open);
+        let kinds_of = |pack: &PackRow| vec![pack.kind; pack.blocks.len()];
+        let kinds: Vec<BlobKind> = segment.packs.iter().flat_map(kinds_of).collect();
+        for blob in &segment.blobs {
+            self.own[kinds[blob.block as usize] as usize].remove(&blob.key);
+        }
         Ok(())
+    }
+}
+
+/// Index keys are hashes already, and keyed, so that nobody can choose them.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -6,7 +6,7 @@ use crate::writer::{SEGMENT_BLOBS, SealDone, Writer};
 use format::block::RawBlock;
 use format::id::{BlobId, BlobKind};
 use format::index::PackRow;
-use format::limits::BLOCK_BLOBS_MAX;
+use format::limits::{BLOCK_BLOBS_MAX, BLOCK_RAW_BYTES_MAX, PACK_BLOCKS_MAX};
 use format::pack::{PackBuilder, PackHeader};
 use std::sync::Arc;
 use storage::{ErrorKind, ObjectName, PutMode, Store, StoreError, Upload};
@@ -59,6 +59,11 @@ impl Stream {
         }
     }
 
+    /// Whether a blob of this length fits into the open block.
+    pub(super) fn has_room(&self, blob_bytes: usize) -> bool {
+        self.raw.body_bytes() + blob_bytes <= BLOCK_RAW_BYTES_MAX
+    }
+
     /// Appends a blob; says whether the block is full.
     pub(super) fn push(&mut self, id: &BlobId, bytes: &[u8]) -> bool {
         self.raw.push(bytes);
@@ -89,7 +94,9 @@ impl Writer {
         let outcome = pack.upload.write(&block.bytes);
         pack.builder.push(&block.bytes, block.suite, raw_bytes, &done.ids);
         pack.ids.extend_from_slice(&done.ids);
-        let full = pack.builder.len_bytes() >= pack.close_at_bytes;
+        let full = pack.builder.len_bytes() >= pack.close_at_bytes
+            || pack.ids.len() >= SEGMENT_BLOBS
+            || pack.builder.blocks() >= PACK_BLOCKS_MAX;
         outcome.map_err(|e| self.repo().store_error(e))?;
         if full { self.close_pack(done.kind) } else { Ok(()) }
     }

@@ -18,13 +18,15 @@ use crate::index::PackListing;
 use crate::names;
 use crate::reader::Reader;
 use crate::writer::Writer;
+use format::FormatError;
 use format::codec::{Compressor, Level};
-use format::id::{PackId, SnapshotId};
+use format::id::{BlobKind, PackId, SnapshotId};
+use format::limits::RECORD_BYTES_MAX;
 use format::snapshot::{Pending, Snapshot};
 use format::tree::Root;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use storage::{ErrorKind, PutMode};
+use storage::{ErrorKind, ObjectName, PutMode};
 
 /// How a publication ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,27 +73,51 @@ impl Writer {
         }
     }
 
-    /// Steps 1 to 4. `parent` is the snapshot whose leaves the tree may have taken over unread.
+    /// Steps 1 to 4. `parent` is the snapshot whose leaves the tree may have taken over unread. After
+    /// `false` the same writer may be used again, to store the tree anew and without a parent.
     pub fn prepare(&mut self, root: Root, parent: Option<&SnapshotId>, thorough: bool) -> RepoResult<bool> {
         self.flush()?;
         self.put_pending(Some(root))?;
         let reader = self.reader.clone();
         reader.with_index_write(|index| index.refresh(reader.repo(), reader.cache()))?;
         let listing = PackListing::read(reader.repo())?;
+        if let Some(name) = listing.too_new() {
+            let why = "packs may be condemned that this version does not know of";
+            return Err(RepoError::object(
+                &name,
+                FormatError::TooNew { what: "list of condemned packs", why },
+            ));
+        }
         reader.with_index_write(|index| index.see_packs(&listing));
-        let live = |id: &PackId| listing.packs.contains_key(id) && !listing.condemned.contains(id);
-        if !self.own_packs.iter().chain(&self.relied_on).all(live) {
+        let memory = Memory::now(&reader, &listing);
+        if !self.is_proven(&reader, &memory, root, parent, thorough)? {
+            // What is gone must not be relied on by the next try: it would fail for ever.
+            self.relied_on.clear();
+            self.relied_on_last = None;
+            self.own_packs.retain(|id| reader.with_index_read(|index| index.all_stored([*id].into_iter())));
+            return Ok(false);
+        }
+        memory.store(reader.cache(), &self.session);
+        Ok(true)
+    }
+
+    fn is_proven(
+        &self,
+        reader: &Reader,
+        memory: &Memory,
+        root: Root,
+        parent: Option<&SnapshotId>,
+        thorough: bool,
+    ) -> RepoResult<bool> {
+        let packs = self.own_packs.iter().chain(&self.relied_on).copied();
+        if !reader.with_index_read(|index| index.all_stored(packs)) {
             return Ok(false);
         }
         let inherited = match parent {
             None => true,
-            Some(parent) => !thorough && remembers(reader.cache(), parent, &listing),
+            Some(parent) => memory.keeps(reader.cache(), parent),
         };
-        if (!inherited || thorough) && !every_blob_is_stored(&reader, root)? {
-            return Ok(false);
-        }
-        remember(reader.cache(), &self.session, &listing);
-        Ok(true)
+        if inherited && !thorough { Ok(true) } else { every_blob_is_stored(reader, root) }
     }
 
     /// Steps 5 and 6: the snapshot counts from here.
@@ -100,25 +126,46 @@ impl Writer {
         let entropy = self.record_seed.draw();
         let bytes = snapshot.encode(repo.keys(), repo.suite(), entropy, &mut Compressor::new(Level(3)));
         let name = names::snapshot(&snapshot.id);
-        match repo.put(&name, &bytes, PutMode::CreateNew) {
+        let bytes = match repo.put(&name, &bytes, PutMode::CreateNew) {
             Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
-                // Our own request may have been answered twice; anybody else's record means "aborted".
-                let found = repo.store().get(&name, bytes.len() as u64).unwrap_or_default();
-                if found != bytes {
-                    return Err(RepoError::Overtaken);
+                match self.settle(snapshot, &name, bytes)? {
+                    Some(bytes) => bytes,
+                    None => return Ok(Published::Overtaken),
                 }
             }
-            other => other?,
-        }
+            other => other.map(|()| bytes)?,
+        };
         repo.sync()?;
         match repo.put(&names::mirror(&name), &bytes, PutMode::Replace) {
             Err(e) if e.store_kind() == Some(ErrorKind::Denied) => {}
             other => other?,
         }
         repo.sync()?;
-        self.drop_pending_below(self.pending + 1)?;
         self.written.stored_bytes += 2 * bytes.len() as u64;
+        // A record that stays is a root too many, nothing worse: the snapshot is not undone for it.
+        self.drop_pending_below(self.pending + 1).ok();
         Ok(Published::Done { record_hash: *blake3::hash(&bytes).as_bytes() })
+    }
+
+    /// Something has the name of our record already: the answer to a request of ours that was repeated, the
+    /// torn beginning such a request left, or somebody else's word that this session is over (`None`).
+    fn settle(&self, snapshot: &Snapshot, name: &ObjectName, ours: Vec<u8>) -> RepoResult<Option<Vec<u8>>> {
+        let repo = self.repo();
+        let found = match repo.store().get(name, RECORD_BYTES_MAX as u64) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(repo.store_error(e)),
+            other => other.unwrap_or_default(),
+        };
+        match Snapshot::decode(&found, repo.keys()) {
+            Ok(record) => Ok((record == *snapshot).then_some(found)),
+            Err(_) if ours.starts_with(&found) => {
+                // Where that is refused, the second copy is the one that counts.
+                match repo.put(name, &ours, PutMode::Replace) {
+                    Err(e) if e.store_kind() == Some(ErrorKind::Denied) => Ok(Some(ours)),
+                    other => other.map(|()| Some(ours)),
+                }
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// Removes the pending record of a run that gives up on purpose.
@@ -140,25 +187,54 @@ fn every_blob_is_stored(reader: &Reader, root: Root) -> RepoResult<bool> {
     }
 }
 
+/// What a session saw when it re-checked: its packs that counted, with their lengths, and its index
+/// segments; 8 bytes each. Whatever a snapshot relied on is among them. So if everything its session saw is
+/// there now, leaves taken over from it need not be walked. Without the memory they are.
+struct Memory {
+    /// Ascending.
+    words: Vec<u64>,
+}
+
+/// So many memories are kept in the cache: one for each source that may be a parent.
+const MEMORIES_MAX: usize = 64;
+const MEMORY_PREFIX: &str = "seen-";
+
+impl Memory {
+    fn now(reader: &Reader, listing: &PackListing) -> Self {
+        let head = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("hashes are longer"));
+        let pack = |(kind, id, len): (BlobKind, PackId, u64)| head(&id.0) ^ (len << 1 | kind as u64);
+        let mut words: Vec<u64> = listing.live().map(pack).collect();
+        reader.with_index_read(|index| {
+            words.extend(index.listed().map(|name| head(blake3::hash(name.as_str().as_bytes()).as_bytes())));
+        });
+        words.sort_unstable();
+        Memory { words }
+    }
+
+    /// Ends with a hash: of a file cut short by a crash the rest would say too little.
+    fn store(&self, cache: &Cache, session: &SnapshotId) {
+        let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let check = blake3::hash(&bytes);
+        bytes.extend_from_slice(check.as_bytes());
+        cache.store(&memory_name(session), bytes);
+        cache.retain_newest(MEMORY_PREFIX, MEMORIES_MAX);
+    }
+
+    /// Whether everything that the parent's session saw is among what is there now.
+    fn keeps(&self, cache: &Cache, parent: &SnapshotId) -> bool {
+        let Some(bytes) = cache.read(&memory_name(parent)) else { return false };
+        let Some((words, check)) = bytes.split_last_chunk::<32>() else { return false };
+        if blake3::hash(words) != *check {
+            return false;
+        }
+        let mut now = self.words.iter();
+        words.as_chunks::<8>().0.iter().all(|word| {
+            let word = u64::from_le_bytes(*word);
+            now.by_ref().find(|n| **n >= word) == Some(&word)
+        })
+    }
+}
+
 fn memory_name(snapshot: &SnapshotId) -> String {
-    format!("seen-{}", snapshot.hex())
-}
-
-/// Keeps the packs that were live when this session re-checked: 8 bytes each.
-fn remember(cache: &Cache, session: &SnapshotId, listing: &PackListing) {
-    let mut heads: Vec<[u8; 8]> = listing.live().map(head).collect();
-    heads.sort_unstable();
-    cache.store(&memory_name(session), heads.concat());
-}
-
-fn head(id: &PackId) -> [u8; 8] {
-    id.0[..8].try_into().expect("a pack id has 32 bytes")
-}
-
-/// Whether every pack that was live when the parent was committed is live now. Then what the parent's tree
-/// reaches is stored, and leaves taken over from it need not be walked. Without the memory: no.
-fn remembers(cache: &Cache, parent: &SnapshotId, listing: &PackListing) -> bool {
-    let Some(bytes) = cache.read(&memory_name(parent)) else { return false };
-    let live: HashSet<[u8; 8]> = listing.live().map(head).collect();
-    !bytes.is_empty() && bytes.len() % 8 == 0 && bytes.as_chunks::<8>().0.iter().all(|h| live.contains(h))
+    format!("{MEMORY_PREFIX}{}", snapshot.hex())
 }

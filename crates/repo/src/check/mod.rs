@@ -1,23 +1,23 @@
 //! Looking for damage. Changes nothing.
 //!
-//! Three depths: *existence* (every pack the index knows is there with its length), *structure* (every
-//! blob every snapshot reaches has a place), *contents* (packs are read, hashed, opened, and every blob is
-//! compared with its id).
+//! Four depths: *objects* (every small object is read and compared with its own hash, its key, and its
+//! second copy), *existence* (every pack the index knows is there with its length), *structure* (every
+//! blob every snapshot reaches has a place that can be read from), *contents* (packs are read, hashed,
+//! opened, and every blob is compared with its id). What another depth would have seen is not guessed at.
 
-use crate::browse::{read_node, visit_entry};
-use crate::error::{RepoError, RepoResult};
+mod objects;
+mod walk;
+
+use crate::error::RepoResult;
 use crate::index::{Location, PackListing};
 use crate::names;
 use crate::reader::{Reader, chain};
-use crate::snapshots::SnapshotList;
 use crate::workers::{Ordered, Workers};
 use format::envelope::Footer;
-use format::id::{BlobId, BlobKind, PackId};
+use format::id::{BlobKind, PackId};
 use format::index::BlockPlace;
 use format::pack;
-use format::tree::{KeyPath, Node};
 use std::collections::{BTreeMap, HashSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Something that is not as it must be.
@@ -82,6 +82,15 @@ pub struct CheckOptions<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+impl Finding {
+    fn of(what: impl ToString, why: impl ToString) -> Self {
+        Finding { what: what.to_string(), why: why.to_string(), hurts: Vec::new() }
+    }
+}
+
+/// Packs that cannot be relied on, with what is wrong with them.
+type BrokenPacks = BTreeMap<PackId, String>;
+
 /// A pack to be read.
 struct PackJob {
     id: PackId,
@@ -94,51 +103,50 @@ struct PackDone {
     name: String,
     bytes: u64,
     blobs: u64,
-    problem: Option<String>,
+    /// An error is the store's trouble, not damage.
+    problem: RepoResult<Option<String>>,
 }
 
 /// Checks a repository.
 pub fn check(reader: &Arc<Reader>, options: &mut CheckOptions<'_>) -> RepoResult<CheckReport> {
     let mut report = CheckReport::default();
+    objects::check_objects(reader.repo(), &mut report)?;
     let listing = PackListing::read(reader.repo())?;
-    let mut broken_packs: BTreeMap<PackId, String> = BTreeMap::new();
-    check_index(reader, &listing, &mut report, &mut broken_packs);
+    let mut broken = BrokenPacks::new();
+    check_index(reader, &listing, &mut report, &mut broken);
     if options.read != ReadShare::Nothing {
-        read_packs(reader, &listing, options, &mut report, &mut broken_packs)?;
+        read_packs(reader, &listing, options, &mut report, &mut broken)?;
     }
-    check_snapshots(reader, &mut report, &broken_packs)?;
+    walk::check_snapshots(reader, &listing, &mut report, &broken)?;
+    for (kind, id) in reader.mended_packs() {
+        if !broken.contains_key(&id) {
+            let why = "is damaged; what was needed of it could be mended by its parity";
+            report.findings.push(Finding::of(names::pack(kind, &id), why));
+        }
+    }
     Ok(report)
 }
 
-fn check_index(
-    reader: &Reader,
-    listing: &PackListing,
-    report: &mut CheckReport,
-    broken: &mut BTreeMap<PackId, String>,
-) {
+fn check_index(reader: &Reader, listing: &PackListing, report: &mut CheckReport, broken: &mut BrokenPacks) {
     reader.with_index_write(|index| index.see_packs(listing));
     reader.with_index_read(|index| {
-        for (name, e) in &index.unreadable {
-            let finding = Finding { what: name.clone(), why: chain(e), hurts: Vec::new() };
-            report.findings.push(finding);
-        }
         let mut known = HashSet::new();
-        index.visit_packs(&mut |id, _, _, _| _ = known.insert(id));
+        index.visit_packs(&mut |id, kind, _, _| _ = known.insert((kind, id)));
         report.packs = known.len();
-        report.orphan_packs = listing.packs.keys().filter(|id| !known.contains(*id)).count();
+        report.orphan_packs = listing.packs().filter(|(kind, id, _)| !known.contains(&(*kind, *id))).count();
         for (id, kind) in index.missing_packs(listing) {
-            let why = match listing.packs.get(&id) {
+            let why = match listing.len_bytes(kind, &id) {
                 Some(len) => format!("has {len} bytes, which is not its length"),
                 None => "is missing".to_string(),
             };
-            report.findings.push(Finding {
-                what: names::pack(kind, &id).to_string(),
-                why: why.clone(),
-                hurts: Vec::new(),
-            });
+            report.findings.push(Finding::of(names::pack(kind, &id), &why));
             broken.insert(id, why);
         }
     });
+    if report.orphan_packs > 0 {
+        // Snapshots may need them: then a segment was lost.
+        reader.adopt_unknown(listing);
+    }
 }
 
 /// The packs to read, in name order.
@@ -146,7 +154,7 @@ fn choose_packs(reader: &Reader, listing: &PackListing, options: &CheckOptions<'
     let mut packs: BTreeMap<PackId, PackJob> = BTreeMap::new();
     reader.with_index_read(|index| {
         index.visit_packs(&mut |id, kind, pack_bytes, blocks| {
-            if listing.packs.get(&id) == Some(&pack_bytes) {
+            if listing.len_bytes(kind, &id) == Some(pack_bytes) {
                 packs.entry(id).or_insert_with(|| PackJob { id, kind, pack_bytes, blocks: blocks.to_vec() });
             }
         });
@@ -189,7 +197,7 @@ fn read_packs(
     listing: &PackListing,
     options: &mut CheckOptions<'_>,
     report: &mut CheckReport,
-    broken: &mut BTreeMap<PackId, String>,
+    broken: &mut BrokenPacks,
 ) -> RepoResult<()> {
     let jobs = choose_packs(reader, listing, options);
     let total: u64 = jobs.iter().map(|j| j.pack_bytes).sum();
@@ -208,9 +216,9 @@ fn read_packs(
         report.bytes_read += done.bytes;
         report.blobs_verified += done.blobs;
         (options.progress)(report.bytes_read, total);
-        if let Some(why) = done.problem {
-            broken.insert(id, why.clone());
-            report.findings.push(Finding { what: done.name, why, hurts: Vec::new() });
+        if let Some(why) = done.problem? {
+            report.findings.push(Finding::of(&done.name, &why));
+            broken.insert(id, why);
         }
     }
 }
@@ -218,16 +226,14 @@ fn read_packs(
 /// Reads a whole pack, compares it with its name and directory, and each blob with its id.
 fn verify_pack(reader: &Reader, job: &PackJob) -> PackDone {
     let name = names::pack(job.kind, &job.id);
-    let mut done = PackDone { name: name.to_string(), bytes: job.pack_bytes, blobs: 0, problem: None };
-    let outcome = reader
-        .repo()
-        .store()
-        .get(&name, job.pack_bytes)
-        .map_err(|e| chain(&reader.repo().store_error(e)))
-        .and_then(|bytes| verify_pack_bytes(reader, job, &bytes));
-    match outcome {
-        Ok(blobs) => done.blobs = blobs,
-        Err(why) => done.problem = Some(why),
+    let mut done = PackDone { name: name.to_string(), bytes: job.pack_bytes, blobs: 0, problem: Ok(None) };
+    match reader.repo().store().get(&name, job.pack_bytes).map_err(|e| reader.repo().store_error(e)) {
+        Err(e) if e.is_damage() => done.problem = Ok(Some(chain(&e))),
+        Err(e) => done.problem = Err(e),
+        Ok(bytes) => match verify_pack_bytes(reader, job, &bytes) {
+            Ok(blobs) => done.blobs = blobs,
+            Err(why) => done.problem = Ok(Some(why)),
+        },
     }
     done
 }
@@ -240,6 +246,9 @@ fn verify_pack_bytes(reader: &Reader, job: &PackJob, bytes: &[u8]) -> Result<u64
     let range = pack::directory_range(&footer).map_err(text)?;
     let sealed = &bytes[range.start as usize..range.end as usize];
     let (header, directory) = pack::open_directory(bytes, sealed, &footer, keys).map_err(text)?;
+    if header.kind != job.kind {
+        return Err("it is of another kind than its folder".into());
+    }
     if keys.block_key(job.kind).is_err() {
         return Ok(0); // a maintainer cannot open contents; the hash of the pack was right
     }
@@ -263,115 +272,4 @@ fn verify_pack_bytes(reader: &Reader, job: &PackJob, bytes: &[u8]) -> Result<u64
         }
     }
     Ok(blobs)
-}
-
-/// Walks all snapshots; nodes they share are read once.
-fn check_snapshots(
-    reader: &Arc<Reader>,
-    report: &mut CheckReport,
-    broken: &BTreeMap<PackId, String>,
-) -> RepoResult<()> {
-    let list = SnapshotList::read(reader.repo())?;
-    for (id, e) in &list.unreadable {
-        report.findings.push(Finding {
-            what: names::snapshot(id).to_string(),
-            why: chain(e),
-            hurts: vec![(id.hex()[..8].to_string(), b"/".to_vec())],
-        });
-    }
-    let mut walk = Walk { reader, broken, seen: HashSet::new(), bad: BTreeMap::new() };
-    for stored in &list.snapshots {
-        report.snapshots += 1;
-        walk.tree(&stored.snapshot.short_id(), stored.snapshot.root.id);
-    }
-    report.findings.extend(walk.bad.into_values());
-    Ok(())
-}
-
-struct Walk<'a> {
-    reader: &'a Reader,
-    broken: &'a BTreeMap<PackId, String>,
-    seen: HashSet<BlobId>,
-    bad: BTreeMap<BlobId, Finding>,
-}
-
-/// Paths named for one damaged blob.
-const HURTS_MAX: usize = 100;
-
-impl Walk<'_> {
-    fn tree(&mut self, snapshot: &str, root: BlobId) {
-        let mut todo = vec![(root, b"/".to_vec())];
-        while let Some((id, near)) = todo.pop() {
-            if self.bad.is_empty() && !self.seen.insert(id) {
-                continue;
-            }
-            match read_node(self.reader, &id) {
-                Err(e) => self.report(BlobKind::Tree, id, chain(&e), snapshot, &near),
-                Ok(Node::Index { children, .. }) => {
-                    let near_of =
-                        |key: &[u8]| KeyPath::parse(key).map(|p| p.display_bytes()).unwrap_or_default();
-                    todo.extend(children.iter().rev().map(|c| (c.id, near_of(&c.last_key))));
-                }
-                Ok(Node::Leaf(leaf)) => {
-                    for i in 0..leaf.len() {
-                        let path = KeyPath::parse(leaf.key(i)).map(|p| p.display_bytes()).unwrap_or_default();
-                        self.entry(snapshot, &path, &leaf.entries[i]);
-                    }
-                }
-            }
-        }
-    }
-
-    fn entry(&mut self, snapshot: &str, path: &[u8], entry: &format::tree::Entry) {
-        let (reader, broken) = (self.reader, self.broken);
-        let mut bad = Vec::new();
-        let visited = visit_entry(reader, entry, &mut HashSet::new(), &mut |kind, id| {
-            if let Some(why) = problem_of(reader, broken, kind, id) {
-                bad.push((kind, *id, why));
-            }
-            ControlFlow::Continue(())
-        });
-        for (kind, id, why) in bad {
-            self.report(kind, id, why, snapshot, path);
-        }
-        if let Err(e @ RepoError::MissingBlob { .. }) = &visited
-            && let RepoError::MissingBlob { id, .. } = e
-            && let Some(id) = BlobId::from_hex(id)
-        {
-            self.report(BlobKind::Tree, id, chain(e), snapshot, path);
-        }
-    }
-
-    fn report(&mut self, kind: BlobKind, id: BlobId, why: String, snapshot: &str, path: &[u8]) {
-        let what = match kind {
-            BlobKind::Data => format!("contents {}", id.hex()),
-            BlobKind::Tree => format!("tree node {}", id.hex()),
-        };
-        let finding = self.bad.entry(id).or_insert_with(|| Finding { what, why, hurts: Vec::new() });
-        if finding.hurts.len() < HURTS_MAX {
-            finding.hurts.push((snapshot.to_string(), path.to_vec()));
-        }
-    }
-}
-
-/// What is wrong with a blob: it has no place, or only places in packs known to be broken.
-fn problem_of(
-    reader: &Reader,
-    broken: &BTreeMap<PackId, String>,
-    kind: BlobKind,
-    id: &BlobId,
-) -> Option<String> {
-    let places = reader.locate(kind, id);
-    if places.is_empty() {
-        return Some("is in no pack the index knows".into());
-    }
-    if places.iter().any(|p| !broken.contains_key(&p.pack)) {
-        return None;
-    }
-    let place = places.first()?;
-    // A broken pack may still hold this blob unharmed: only reading tells.
-    match reader.read(kind, id) {
-        Ok(_) => None,
-        Err(_) => Some(format!("pack {} {}", place.pack.hex(), broken.get(&place.pack)?)),
-    }
 }

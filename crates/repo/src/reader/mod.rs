@@ -1,23 +1,30 @@
 //! Reading blobs: find, fetch, open, and compare with the id.
 //!
-//! A blob that turns out damaged or gone is tried at every place the index knows; then the index is read
-//! again (another machine may have moved it), then packs outside the index are looked into. Only then is
-//! it missing. Nothing is ever returned whose id was not recomputed.
+//! A blob that turns out damaged or gone is tried at every place the index knows, then in those packs as
+//! their parity mends them, in memory; then the index is read again (another machine may have moved it)
+//! and packs outside the index are looked into. Only then is it missing. A store that does not answer is
+//! never taken for a missing blob. Nothing is ever returned whose id was not recomputed.
+
+mod mend;
 
 use crate::cache::Cache;
 use crate::error::{RepoError, RepoResult};
-use crate::index::{Index, Location, PackListing};
+use crate::index::{Index, Location, Orphans, PackListing};
 use crate::names;
 use crate::open::Repo;
 use format::block::{BlockCoder, OpenBlock};
 use format::codec::{Compressor, Level};
 use format::id::{BlobId, BlobKind, PackId};
+use mend::Mender;
 use std::collections::VecDeque;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Decoded blocks kept for the next blob in them.
 const BLOCK_CACHE_BYTES: usize = 16 << 20;
+/// Blocks kept at most, however small: they are searched one after the other.
+const BLOCK_CACHE_BLOCKS: usize = 128;
 
 /// A blob inside its decoded block.
 #[derive(Clone)]
@@ -43,7 +50,26 @@ pub struct Reader {
     cache: Cache,
     blocks: Mutex<VecDeque<KeptBlock>>,
     coders: Mutex<Vec<BlockCoder>>,
-    searched: Mutex<bool>,
+    mender: Mender,
+    search: Mutex<Search>,
+    /// Searches that ended, so that whoever waited for one tries again instead of searching, too.
+    searches: AtomicU64,
+}
+
+/// When to look further than the index. Each fruitless search doubles the number of misses until the next,
+/// so that a lost pack of many blobs costs a few listings and a long-lived reader still sees changes.
+#[derive(Default)]
+struct Search {
+    misses: u64,
+    next_at: u64,
+}
+
+/// Why a blob was at none of its places.
+enum Miss {
+    /// All of them are damaged or gone.
+    Damage(String),
+    /// Something else went wrong: the blob may well be there.
+    Error(RepoError),
 }
 
 fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
@@ -65,7 +91,9 @@ impl Reader {
             cache,
             blocks: Mutex::default(),
             coders: Mutex::default(),
-            searched: Mutex::new(false),
+            mender: Mender::default(),
+            search: Mutex::default(),
+            searches: AtomicU64::new(0),
         }
     }
 
@@ -98,28 +126,56 @@ impl Reader {
 
     /// Reads a blob.
     pub fn read(&self, kind: BlobKind, id: &BlobId) -> RepoResult<Blob> {
-        let mut last = match self.try_places(kind, id, self.locate(kind, id)) {
+        let searches = self.searches.load(Ordering::Acquire);
+        let mut miss = match self.try_places(kind, id) {
             Ok(blob) => return Ok(blob),
-            Err(problem) => problem,
+            Err(miss) => miss,
         };
-        if self.search_further()? {
-            last = match self.try_places(kind, id, self.locate(kind, id)) {
+        if matches!(miss, Miss::Damage(_)) && self.search_further(searches)? {
+            miss = match self.try_places(kind, id) {
                 Ok(blob) => return Ok(blob),
-                Err(problem) => problem,
+                Err(miss) => miss,
             };
         }
-        Err(missing(kind, id, last))
+        Err(match miss {
+            Miss::Damage(why) => missing(kind, id, why),
+            Miss::Error(e) => e,
+        })
     }
 
-    fn try_places(&self, kind: BlobKind, id: &BlobId, places: Vec<Location>) -> Result<Blob, String> {
-        let mut problem = "it is in no pack the index knows".to_string();
-        for place in places {
+    /// Tries all places, first as they are, then mended by parity.
+    fn try_places(&self, kind: BlobKind, id: &BlobId) -> Result<Blob, Miss> {
+        let mut miss = Miss::Damage("it is in no pack the index knows".to_string());
+        let mut damaged = Vec::new();
+        for place in self.locate(kind, id) {
             match self.read_at(kind, id, &place) {
                 Ok(blob) => return Ok(blob),
-                Err(e) => problem = format!("pack {}: {}", place.pack.hex(), chain(&e)),
+                Err(e) if e.is_damage() => {
+                    if let Miss::Damage(why) = &mut miss {
+                        *why = format!("pack {}: {}", place.pack.hex(), chain(&e));
+                    }
+                    damaged.push(place);
+                }
+                Err(e) => miss = Miss::Error(e),
             }
         }
-        Err(problem)
+        let mended = damaged.iter().find_map(|place| self.read_mended(kind, id, place));
+        mended.ok_or(miss)
+    }
+
+    fn read_mended(&self, kind: BlobKind, id: &BlobId, place: &Location) -> Option<Blob> {
+        let bytes = self.mender.mended(self, place)?;
+        let from = place.block.offset as usize;
+        let stored = bytes.get(from..from + place.block.stored_bytes as usize)?;
+        let block = Arc::new(self.open_block(place, stored).ok()?);
+        self.confirm(kind, id, &block, place.rank as usize).ok()?;
+        self.keep_block((place.pack, place.block.offset), &block);
+        Some(Blob { block, rank: place.rank as usize })
+    }
+
+    /// Packs that were read only after their parity had mended them.
+    pub fn mended_packs(&self) -> Vec<(BlobKind, PackId)> {
+        self.mender.packs()
     }
 
     fn read_at(&self, kind: BlobKind, id: &BlobId, place: &Location) -> RepoResult<Blob> {
@@ -136,18 +192,44 @@ impl Reader {
         if found == *id { Ok(()) } else { Err(corrupt("its contents do not match their id")) }
     }
 
-    /// Reads the index again, then the directories of packs outside it. Done once; says whether it helped.
-    fn search_further(&self) -> RepoResult<bool> {
-        let mut searched = unpoisoned(self.searched.lock());
-        if std::mem::replace(&mut *searched, true) {
+    /// Reads the index again, then the directories of packs outside it; says whether trying again makes
+    /// sense. `searches` is the number of searches before the caller's vain attempt.
+    fn search_further(&self, searches: u64) -> RepoResult<bool> {
+        let mut search = unpoisoned(self.search.lock());
+        if self.searches.load(Ordering::Acquire) != searches {
+            return Ok(true);
+        }
+        search.misses += 1;
+        if search.misses < search.next_at {
             return Ok(false);
         }
+        let helped = self.search_now()?;
+        *search = match helped {
+            true => Search::default(),
+            false => Search { misses: search.misses, next_at: search.misses * 2 },
+        };
+        self.searches.fetch_add(1, Ordering::Release);
+        Ok(helped)
+    }
+
+    fn search_now(&self) -> RepoResult<bool> {
+        let appeared = self.with_index_write(|index| index.refresh(&self.repo, &self.cache))?;
         let listing = PackListing::read(&self.repo)?;
-        self.with_index_write(|index| {
-            let appeared = index.refresh(&self.repo, &self.cache)?;
-            let adopted = index.adopt_orphans(&self.repo, &listing);
-            Ok(appeared > 0 || adopted)
-        })
+        Ok(self.adopt_unknown(&listing) || appeared > 0)
+    }
+
+    /// Reads the directories of packs that no segment knows; says whether there was anything in them.
+    pub fn adopt_unknown(&self, listing: &PackListing) -> bool {
+        let unknown = self.with_index_read(|index| index.unknown_packs(listing));
+        if unknown.is_empty() {
+            return false;
+        }
+        let orphans = Orphans::read(&self.repo, &self.cache, &unknown);
+        let found = orphans.packs().next().is_some();
+        if found {
+            self.with_index_write(|index| index.adopt(orphans));
+        }
+        found
     }
 
     /// A decoded block, from memory if it was just used.
@@ -157,17 +239,21 @@ impl Reader {
             return Ok(block);
         }
         let block = Arc::new(self.fetch_block(place)?);
+        self.keep_block(key, &block);
+        Ok(block)
+    }
+
+    fn keep_block(&self, key: (PackId, u32), block: &Arc<OpenBlock>) {
         let mut blocks = unpoisoned(self.blocks.lock());
+        blocks.retain(|(k, _)| *k != key);
         blocks.push_front((key, block.clone()));
         let mut kept = 0;
         let over = blocks.iter().position(|(_, b)| {
             kept += b.memory_bytes();
             kept > BLOCK_CACHE_BYTES
         });
-        if let Some(over) = over {
-            blocks.truncate(over.max(1));
-        }
-        Ok(block)
+        let most = over.unwrap_or(blocks.len()).clamp(1, BLOCK_CACHE_BLOCKS);
+        blocks.truncate(most);
     }
 
     fn cached_block(&self, key: &(PackId, u32)) -> Option<Arc<OpenBlock>> {
