@@ -126,7 +126,8 @@ pub enum FaultKind {
     Unreadable,
     /// It was there a moment ago; ordinary on a living system.
     Vanished,
-    /// Another directory took its place between two looks; its contents are listed, its metadata is older.
+    /// Something else took its place between two looks. If that is a directory, its contents are listed, and
+    /// the metadata in the listing above is that of the old one; anything else is not entered.
     Replaced,
     /// Some names were read, then the directory gave an error.
     PartlyListed,
