@@ -44,7 +44,7 @@ impl Default for WalkOptions {
             threads: 2,
             inline: false,
             one_file_system: false,
-            buffered_entries_max: 256 * 1024,
+            buffered_entries_max: 64 * 1024,
             buffered_bytes_max: 16 << 20,
             report_excluded: false,
             open_directories_max: 128,
