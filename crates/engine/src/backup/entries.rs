@@ -112,7 +112,13 @@ impl Entries {
         })
     }
 
-    fn class(&mut self, writer: &mut Writer, stat: &Stat, extras: Extras, mount: u32) -> RepoResult<Arc<Class>> {
+    fn class(
+        &mut self,
+        writer: &mut Writer,
+        stat: &Stat,
+        extras: Extras,
+        mount: u32,
+    ) -> RepoResult<Arc<Class>> {
         let plain_key = (stat.kind, stat.mode, stat.uid, stat.gid, extras.flags, extras.project, mount);
         if extras.xattrs.is_empty()
             && let Some(class) = self.plain.get(&plain_key)

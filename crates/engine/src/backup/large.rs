@@ -68,7 +68,13 @@ impl Cutter {
     }
 
     /// How to cut a file: as before where there was a before, else by ending and contents.
-    pub(super) fn choose(&self, name: &[u8], head: &[u8], size_bytes: u64, before: Option<Cutting>) -> Cutting {
+    pub(super) fn choose(
+        &self,
+        name: &[u8],
+        head: &[u8],
+        size_bytes: u64,
+        before: Option<Cutting>,
+    ) -> Cutting {
         if self.fixed.never {
             return Cutting::ContentDefined;
         }

@@ -253,7 +253,12 @@ fn with_written(mut stats: Stats, written: Written) -> Stats {
     stats
 }
 
-fn outcome(snapshot: Option<Snapshot>, passed: Passed, record_hash: [u8; 32], writer: &Writer) -> BackupOutcome {
+fn outcome(
+    snapshot: Option<Snapshot>,
+    passed: Passed,
+    record_hash: [u8; 32],
+    writer: &Writer,
+) -> BackupOutcome {
     let written = writer.written();
     let stats = with_written(passed.stats, written);
     BackupOutcome { snapshot, stats, record_hash, written, missing_sources: passed.missing }

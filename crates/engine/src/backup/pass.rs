@@ -158,7 +158,11 @@ impl<'a> Pass<'a> {
         Ok(Passed { root, stats: self.stats, mounts, missing, inherited, changed })
     }
 
-    fn walk(&mut self, paths: &[PathBuf], parent: &mut ParentCursor<'_>) -> RepoResult<Vec<(PathBuf, String)>> {
+    fn walk(
+        &mut self,
+        paths: &[PathBuf],
+        parent: &mut ParentCursor<'_>,
+    ) -> RepoResult<Vec<(PathBuf, String)>> {
         let local = |e: std::io::Error| RepoError::Local(format!("cannot walk: {e}"));
         let mut options = self.request.walk.clone();
         options.report_excluded = self.teller.wants_items();
@@ -354,10 +358,11 @@ impl<'a> Pass<'a> {
         stat: &mut Stat,
         marks: &mut Marks,
     ) -> RepoResult<Content> {
-        let before = known.filter(|k| !matches!(k.entry().content, Content::None | Content::Whole(_))).map(|k| {
-            let fixed = k.entry().marks.has(Marks::FIXED_CHUNKS);
-            if fixed { Cutting::Fixed } else { Cutting::ContentDefined }
-        });
+        let before =
+            known.filter(|k| !matches!(k.entry().content, Content::None | Content::Whole(_))).map(|k| {
+                let fixed = k.entry().marks.has(Marks::FIXED_CHUNKS);
+                if fixed { Cutting::Fixed } else { Cutting::ContentDefined }
+            });
         let name = key.rsplit(|b| *b == 0).next().unwrap_or(key);
         for attempt in 0..2 {
             let teller = &mut *self.teller;
@@ -366,7 +371,9 @@ impl<'a> Pass<'a> {
             let (content, len, cutting) = match stored {
                 Ok(stored) => stored,
                 Err(Failure::Repo(e)) => return Err(e),
-                Err(Failure::Source(_)) if self.teller.cancelled() => return Err(RepoError::Local(super::CANCELLED.into())),
+                Err(Failure::Source(_)) if self.teller.cancelled() => {
+                    return Err(RepoError::Local(super::CANCELLED.into()));
+                }
                 Err(Failure::Source(e)) => {
                     self.teller.unreadable(key, &e);
                     *marks = marks.with(Marks::UNREADABLE);
@@ -402,9 +409,13 @@ impl<'a> Pass<'a> {
         let size_bytes = match stored {
             Ok(len) => len,
             Err(Failure::Repo(e)) => return Err(e),
-            Err(Failure::Source(_)) if self.teller.cancelled() => return Err(RepoError::Local(super::CANCELLED.into())),
+            Err(Failure::Source(_)) if self.teller.cancelled() => {
+                return Err(RepoError::Local(super::CANCELLED.into()));
+            }
             Err(Failure::Source(e)) => {
-                return Err(RepoError::Local(format!("the stream {name:?} failed, nothing was committed: {e}")));
+                return Err(RepoError::Local(format!(
+                    "the stream {name:?} failed, nothing was committed: {e}"
+                )));
             }
         };
         let content = finish_extents(self.writer, extents)?;

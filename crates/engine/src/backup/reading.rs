@@ -145,7 +145,11 @@ fn unreadable(stat: &Stat, extras: Extras, e: io::Error) -> ReadEntry {
 }
 
 enum Small {
-    Whole { range: Range<usize>, stat: Stat, changed: bool },
+    Whole {
+        range: Range<usize>,
+        stat: Stat,
+        changed: bool,
+    },
     /// It is no longer small.
     Grew(OpenFile),
 }

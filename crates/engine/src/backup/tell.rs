@@ -103,7 +103,13 @@ impl<'a> Teller<'a> {
     pub(super) fn unread_extras(&mut self, key: &[u8], extras: &Extras) {
         for part in &extras.unread {
             let why = io::Error::from_raw_os_error(part.errno);
-            self.note(Severity::Problem, path_of(key), "read attributes", format!("{}: {why}", part.part), part.errno);
+            self.note(
+                Severity::Problem,
+                path_of(key),
+                "read attributes",
+                format!("{}: {why}", part.part),
+                part.errno,
+            );
         }
     }
 

@@ -106,8 +106,6 @@ struct Context<'a> {
     request: &'a RestoreRequest<'a>,
     /// `None` in a dry run whose target does not exist.
     target: Option<Target>,
-    /// The target did not exist: it gets the attributes of the folder whose contents it takes.
-    made_target: bool,
     tell: Teller<'a>,
     /// The first names of inodes with several.
     links: Mutex<HashMap<[u8; 8], Arc<LinkMade>>>,
@@ -154,7 +152,6 @@ pub fn restore(
         reader,
         request,
         target: open_target(request)?,
-        made_target,
         tell: Teller::new(monitor, files, bytes),
         links: Mutex::default(),
         late_flags: Mutex::default(),

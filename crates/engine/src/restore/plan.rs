@@ -108,8 +108,7 @@ impl<'c> Planner<'c> {
             planner.leaves = Some(Leaves::from_key(ctx.reader, root, &planner.base)?);
         }
         let parent = if planner.lone.is_some() { parent_path(&shown) } else { shown };
-        let folder =
-            Folder { dir: top, empty, path: parent.clone(), facts: facts.filter(|_| ctx.made_target) };
+        let folder = Folder { dir: top, empty, path: parent.clone(), facts: facts.filter(|_| empty) };
         planner.levels.push(Level {
             prefix: planner.base.clone(),
             name: Box::default(),

@@ -81,7 +81,9 @@ fn a_dry_run_changes_nothing_and_knows_what_it_would_store() {
     world.fill(20);
     let before = world.objects();
     let outcome = world.backup(Mode::Incremental, |r| r.dry_run = true);
-    assert!(outcome.snapshot.is_none() && outcome.written.added_bytes > 0 && outcome.written.stored_bytes > 0);
+    assert!(
+        outcome.snapshot.is_none() && outcome.written.added_bytes > 0 && outcome.written.stored_bytes > 0
+    );
     assert!(world.objects() == before);
 }
 

@@ -70,7 +70,13 @@ impl World {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        Arc::new(LocalStore::open(&self.folder.path().join("repo"), &LocalOptions { create_root: true, ..Default::default() }).unwrap())
+        Arc::new(
+            LocalStore::open(
+                &self.folder.path().join("repo"),
+                &LocalOptions { create_root: true, ..Default::default() },
+            )
+            .unwrap(),
+        )
     }
 
     pub(crate) fn source(&self) -> PathBuf {
