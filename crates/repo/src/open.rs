@@ -77,15 +77,12 @@ pub struct Repo {
 impl Repo {
     /// Makes a repository in an empty place and opens it.
     pub fn create(store: Arc<dyn Store>, mut new: NewRepo) -> RepoResult<Self> {
-        // The second copy alone is a repository, too: its first one was lost.
-        let config_name = names::name(names::CONFIG);
-        for name in [names::mirror(&config_name), config_name] {
-            match store.stat(&name) {
-                Ok(_) => return Err(RepoError::AlreadyExists { location: store.location() }),
-                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
-                Err(e) => return Err(store_error(&*store, e)),
-            }
-        }
+        let first_copy = match read_config(&*store) {
+            Err(RepoError::NoRepository { .. }) => PutMode::CreateNew,
+            Err(e) if e.is_damage() && holds_nothing(&*store)? => PutMode::Replace,
+            Err(e) if !e.is_damage() && !e.is_too_new() => return Err(e),
+            _ => return Err(RepoError::AlreadyExists { location: store.location() }),
+        };
         let seed = &mut new.seed;
         let keys = match new.family {
             Some(keys) => keys,
@@ -106,7 +103,7 @@ impl Repo {
             created: new.created,
         };
         let repo = Repo { store, config: Config { identity, parameters }, keys, suite: Suite::fastest() };
-        repo.store_config(seed, PutMode::CreateNew)?;
+        repo.store_new_config(seed, first_copy)?;
         Ok(repo)
     }
 
@@ -206,19 +203,26 @@ impl Repo {
         }
         change(&mut self.config.parameters);
         self.config.parameters.generation += 1;
-        self.store_config(seed, PutMode::Replace)
+        self.store_config(seed)
     }
 
-    /// The mirror goes first when a configuration is replaced, last when it is made: at no moment is there
-    /// only a half-made one that others could mistake for a repository.
-    fn store_config(&self, seed: &mut Seed, mode: PutMode) -> RepoResult<()> {
+    /// Replaces the configuration. The mirror goes first: if the run ends in between, it has the greater
+    /// generation and counts.
+    fn store_config(&self, seed: &mut Seed) -> RepoResult<()> {
         let bytes = self.config.encode(&self.keys, seed.draw(), &mut Compressor::new(Level(3)));
         let name = names::name(names::CONFIG);
-        if mode == PutMode::Replace {
-            self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
-            self.sync()?;
-        }
-        match self.put(&name, &bytes, mode) {
+        self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
+        self.sync()?;
+        self.put(&name, &bytes, PutMode::Replace)?;
+        self.sync()
+    }
+
+    /// Stores the first configuration. The mirror goes last: until the first copy is there, nothing here is
+    /// taken for a repository.
+    fn store_new_config(&self, seed: &mut Seed, first_copy: PutMode) -> RepoResult<()> {
+        let bytes = self.config.encode(&self.keys, seed.draw(), &mut Compressor::new(Level(3)));
+        let name = names::name(names::CONFIG);
+        match self.put(&name, &bytes, first_copy) {
             // Our own request may have been answered twice; anybody else's configuration stays.
             Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
                 if self.store.get(&name, bytes.len() as u64).ok().as_ref() != Some(&bytes) {
@@ -227,9 +231,7 @@ impl Repo {
             }
             other => other?,
         }
-        if mode == PutMode::CreateNew {
-            self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
-        }
+        self.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
         self.sync()
     }
 
@@ -321,6 +323,23 @@ pub(crate) fn store_error(store: &dyn Store, source: StoreError) -> RepoError {
 struct ConfigBytes {
     bytes: Vec<u8>,
     identity: Identity,
+}
+
+/// Whether nothing was ever stored here: a configuration that cannot be read is then the torn beginning of
+/// one. With anything else beside it, it is a damaged repository, which nothing may write over.
+fn holds_nothing(store: &dyn Store) -> RepoResult<bool> {
+    let mut is_empty = true;
+    for folder in [names::SNAPSHOTS, names::PACKS, names::TREES, names::INDEX, "mirror/snapshots/"] {
+        let listed = store.list(folder, &mut |_| {
+            is_empty = false;
+            ControlFlow::Break(())
+        });
+        match listed {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(store_error(store, e)),
+            _ => {}
+        }
+    }
+    Ok(is_empty)
 }
 
 /// Reads both copies of the configuration; at least one is returned. They are not authentic yet.

@@ -1,0 +1,44 @@
+//! Two machines write into one repository, request by request in turns that a seed decides.
+
+use repo::snapshots::SnapshotList;
+use std::sync::Arc;
+use testkit::dice::Dice;
+use testkit::files::{edit, random_files};
+use testkit::mini::{Backup, backup, restore};
+use testkit::turns::Turns;
+use testkit::world::World;
+
+#[test]
+fn two_writers_interleaved_at_every_request_publish_both_snapshots() {
+    for seed in 0..40 {
+        let world = Arc::new(World::new(1));
+        let mut dice = Dice::new(seed);
+        let mut first = random_files(&mut dice, 40);
+        if seed.is_multiple_of(2) {
+            // Something to share from the start.
+            backup(&world.reader().unwrap(), &first, &Backup::new(100)).unwrap();
+        }
+        let mut second = first.clone();
+        edit(&mut dice, &mut first, 8);
+        edit(&mut dice, &mut second, 8);
+        let turns = Turns::new(seed, 2);
+        let run = |number: usize, files: testkit::files::Files| {
+            let (world, store) = (world.clone(), turns.client(number, Arc::new(world.sim.connect())));
+            std::thread::spawn(move || {
+                let reader = world.reader_over(store).unwrap();
+                let options = Backup { checkpoint_files: 9, segment_packs: 2, ..Backup::new(number as u64) };
+                backup(&reader, &files, &options).unwrap().snapshot
+            })
+        };
+        let runs = [run(0, first.clone()), run(1, second.clone())];
+        let snapshots = runs.map(|run| run.join().unwrap());
+        let reader = world.reader().unwrap();
+        let list = SnapshotList::read(reader.repo()).unwrap();
+        for (snapshot, files) in snapshots.iter().zip([&first, &second]) {
+            assert!(list.visible().any(|s| s == snapshot), "seed {seed}");
+            assert!(restore(&reader, snapshot.root).unwrap() == *files, "seed {seed}");
+        }
+        let third = backup(&reader, &second, &Backup::new(7)).unwrap();
+        assert_eq!(third.written.added_bytes, 0, "seed {seed}: what both stored is known to everybody");
+    }
+}
