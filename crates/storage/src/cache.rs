@@ -68,8 +68,12 @@ struct Kept {
 static TEMP_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl CacheStore {
-    /// Puts a cache around `inner`. A folder that cannot be made or read only means an empty cache.
-    pub fn new(inner: Arc<dyn Store>, options: CacheOptions) -> Self {
+    /// Puts a cache around `inner`. A folder that cannot be made or read only means an empty cache, and
+    /// around a store that is local itself nothing is kept: everything passes straight through.
+    pub fn new(inner: Arc<dyn Store>, mut options: CacheOptions) -> Self {
+        if inner.capabilities().local {
+            options.prefixes.clear();
+        }
         let state = State::load(&options.folder);
         Self { inner, options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
     }
@@ -289,6 +293,9 @@ impl Store for CacheStore {
 
     /// In memory, because whether the object will be kept is not known before its name is.
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>> {
+        if self.options.prefixes.is_empty() {
+            return self.inner.upload(len_hint_bytes);
+        }
         let store = self.clone();
         Ok(BufferedUpload::start(len_hint_bytes, move |bytes, name: &ObjectName, mode| {
             store.put_shared(name, &bytes, mode)

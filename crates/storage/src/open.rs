@@ -3,6 +3,7 @@
 //! From the inside out: the place; retries, where a line can be cut; limits of speed; the cache. A local
 //! folder gets none of these but the limits. The environment comes in as a value; nothing here reads it.
 
+use crate::retry;
 use crate::{
     CacheOptions, CacheStore, LocalOptions, LocalStore, Location, RetryOptions, RetryStore, Store,
     StoreResult, ThrottleOptions, ThrottleStore,
@@ -60,7 +61,8 @@ impl OpenOptions<'_> {
 /// [`crate::ErrorKind::NoSuchPlace`] for a missing folder, [`crate::ErrorKind::Config`] for credentials that
 /// are not there and for a place that this build was made without.
 pub fn open(location: &Location, options: &OpenOptions<'_>) -> StoreResult<Arc<dyn Store>> {
-    let place = open_place(location, options)?;
+    // An SSH server is connected to here, and may be out of reach for a while.
+    let place = retry::again(&options.retry, || open_place(location, options))?;
     let is_local = place.capabilities().local;
     let mut store = place;
     if !is_local {

@@ -10,7 +10,7 @@ use crate::{
 };
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Waits, and says whether to go on; `Break` gives up at once and tells the error met last.
@@ -21,6 +21,9 @@ pub type Wait = Arc<dyn Fn(Duration) -> ControlFlow<()> + Send + Sync>;
 pub struct RetryOptions {
     /// Sum of the waiting times for one request, after which its last error is told.
     pub budget: Duration,
+    /// The same until the place has answered for the first time: a wrong address or a server that is off
+    /// shall show while somebody is looking, a cut in the middle of the night shall be outlasted.
+    pub first_contact_budget: Duration,
     /// The first waiting time; each further one is twice as long.
     pub first_wait: Duration,
     /// The longest waiting time.
@@ -32,10 +35,11 @@ pub struct RetryOptions {
 }
 
 impl Default for RetryOptions {
-    /// 0.2 s to 60 s, for 5 minutes: outlasts a router's restart and Amazon's "slow down".
+    /// 0.2 s to 60 s, for 5 minutes: outlasts a router's restart and Amazon's "slow down". 15 s at first.
     fn default() -> Self {
         Self {
             budget: Duration::from_secs(300),
+            first_contact_budget: Duration::from_secs(15),
             first_wait: Duration::from_millis(200),
             longest_wait: Duration::from_secs(60),
             wait: Arc::new(|time| {
@@ -53,41 +57,66 @@ pub struct RetryStore {
     inner: Arc<dyn Store>,
     options: RetryOptions,
     dice: Arc<AtomicU64>,
+    /// Whether the place has ever answered.
+    is_reached: Arc<AtomicBool>,
+}
+
+/// Connects to a place, which is no request to a store, with the patience of a first contact.
+pub(crate) fn again<T>(options: &RetryOptions, request: impl FnMut() -> StoreResult<T>) -> StoreResult<T> {
+    Patience::new(options, &AtomicU64::new(options.seed), &AtomicBool::new(false)).outlast(request)
 }
 
 /// The waiting of one request.
 struct Patience<'a> {
-    store: &'a RetryStore,
+    options: &'a RetryOptions,
+    dice: &'a AtomicU64,
+    is_reached: &'a AtomicBool,
     waited: Duration,
     next: Duration,
 }
 
-impl Patience<'_> {
+impl<'a> Patience<'a> {
+    fn new(options: &'a RetryOptions, dice: &'a AtomicU64, is_reached: &'a AtomicBool) -> Self {
+        Self { options, dice, is_reached, waited: Duration::ZERO, next: options.first_wait }
+    }
+
+    /// Notes whether an answer came; a refusal is an answer too.
+    fn heard<T>(&self, outcome: StoreResult<T>) -> StoreResult<T> {
+        if !matches!(&outcome, Err(error) if error.kind().is_transient()) {
+            self.is_reached.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn budget(&self) -> Duration {
+        match self.is_reached.load(Ordering::Relaxed) {
+            true => self.options.budget,
+            false => self.options.first_contact_budget.min(self.options.budget),
+        }
+    }
+
+    fn outlast<T>(mut self, mut request: impl FnMut() -> StoreResult<T>) -> StoreResult<T> {
+        loop {
+            match self.heard(request()) {
+                Ok(value) => return Ok(value),
+                Err(error) => self.wait_after(error)?,
+            }
+        }
+    }
+
     /// Waits for the next try, or gives the error back when it is final or patience has ended.
     fn wait_after(&mut self, error: StoreError) -> StoreResult<()> {
-        let options = &self.store.options;
-        if !error.kind().is_transient() || self.waited >= options.budget {
+        let (options, budget) = (self.options, self.budget());
+        if !error.kind().is_transient() || self.waited >= budget {
             return Err(error);
         }
-        let time = self.store.jittered(self.next).min(options.budget - self.waited);
+        let time = self.jittered(self.next).min(budget - self.waited);
         self.waited += time;
         self.next = (self.next * 2).min(options.longest_wait);
         match (options.wait)(time) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(error),
         }
-    }
-}
-
-impl RetryStore {
-    /// Puts retries around `inner`.
-    pub fn new(inner: Arc<dyn Store>, options: RetryOptions) -> Self {
-        let dice = Arc::new(AtomicU64::new(options.seed));
-        Self { inner, options, dice }
-    }
-
-    fn patience(&self) -> Patience<'_> {
-        Patience { store: self, waited: Duration::ZERO, next: self.options.first_wait }
     }
 
     /// Between half of the time and all of it, so that many clients do not come back at once.
@@ -97,15 +126,21 @@ impl RetryStore {
         let part = u32::try_from((mixed >> 32) % 1024).unwrap_or(0);
         time / 2 + time / 2 * part / 1024
     }
+}
 
-    fn again<T>(&self, mut request: impl FnMut() -> StoreResult<T>) -> StoreResult<T> {
-        let mut patience = self.patience();
-        loop {
-            match request() {
-                Ok(value) => return Ok(value),
-                Err(error) => patience.wait_after(error)?,
-            }
-        }
+impl RetryStore {
+    /// Puts retries around `inner`.
+    pub fn new(inner: Arc<dyn Store>, options: RetryOptions) -> Self {
+        let dice = Arc::new(AtomicU64::new(options.seed));
+        Self { inner, options, dice, is_reached: Arc::new(AtomicBool::new(false)) }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience::new(&self.options, &self.dice, &self.is_reached)
+    }
+
+    fn again<T>(&self, request: impl FnMut() -> StoreResult<T>) -> StoreResult<T> {
+        self.patience().outlast(request)
     }
 
     fn put_again(
@@ -116,10 +151,10 @@ impl RetryStore {
         put: impl Fn(PutMode) -> StoreResult<()>,
     ) -> StoreResult<()> {
         let mut patience = self.patience();
-        let mut outcome = put(mode);
+        let mut outcome = patience.heard(put(mode));
         while let Err(error) = outcome {
             patience.wait_after(error)?;
-            outcome = match put(mode) {
+            outcome = match patience.heard(put(mode)) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     self.settle(name, bytes, error, &put)
                 }
@@ -200,10 +235,10 @@ impl Store for RetryStore {
 
     fn delete(&self, name: &ObjectName) -> StoreResult<()> {
         let mut patience = self.patience();
-        let mut outcome = self.inner.delete(name);
+        let mut outcome = patience.heard(self.inner.delete(name));
         while let Err(error) = outcome {
             patience.wait_after(error)?;
-            outcome = match self.inner.delete(name) {
+            outcome = match patience.heard(self.inner.delete(name)) {
                 // The try whose answer got lost did it.
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 other => other,
@@ -285,6 +320,12 @@ mod tests {
     fn patience_ends_with_the_budget_and_waits_grow() {
         let sim = SimStore::with_faults(3, Faults { error_before_permille: 1000, ..Faults::default() });
         let (store, waits) = patient(&sim);
+        assert_eq!(store.stat(&name("a")).unwrap_err().kind(), ErrorKind::Transient);
+        assert_eq!(waits.lock().unwrap().drain(..).sum::<Duration>(), Duration::from_secs(15));
+        // Once it has answered, if only to say no, it is worth more patience.
+        sim.set_faults(Faults::default());
+        assert_eq!(store.stat(&name("a")).unwrap_err().kind(), ErrorKind::NotFound);
+        sim.set_faults(Faults { error_before_permille: 1000, ..Faults::default() });
         assert_eq!(store.stat(&name("a")).unwrap_err().kind(), ErrorKind::Transient);
         let waits = waits.lock().unwrap();
         assert_eq!(waits.iter().sum::<Duration>(), Duration::from_secs(300));

@@ -130,3 +130,23 @@ fn an_object_that_is_read_in_many_ranges_is_fetched_whole() {
     }
     assert_eq!(reads(&sim), (1, 2));
 }
+
+#[test]
+fn a_local_store_is_not_cached_and_uploads_pass_straight_through() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let local = crate::LocalStore::open(place.path(), &crate::LocalOptions::default()).unwrap();
+    let options = CacheOptions {
+        folder: folder.path().into(),
+        prefixes: vec!["trees/".to_owned()],
+        bytes_max: 1 << 20,
+        object_bytes_max: 1 << 20,
+        verify: Arc::new(|_, _| true),
+    };
+    let store = CacheStore::new(Arc::new(local), options);
+    let mut upload = store.upload(3).unwrap();
+    upload.write(b"abc").unwrap();
+    assert_eq!(fs::read_dir(place.path().join("tmp")).unwrap().count(), 1, "written where it will stay");
+    upload.finish(&name("trees/a"), PutMode::CreateNew).unwrap();
+    assert_eq!(store.get(&name("trees/a"), 3).unwrap(), b"abc");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -24,6 +24,9 @@ const TEMP_AGE_MAX_S: i64 = 24 * 60 * 60;
 /// bytes are made, large enough to stay one sequential write (bytes).
 const WRITEBACK_STEP_BYTES: u64 = 4 << 20;
 
+/// Folders that are made durable at the same time.
+const FOLDER_SYNCS_AT_ONCE: usize = 4;
+
 /// Ways to give a file its name without replacing another, best first.
 pub(super) const BY_RENAME: u8 = 0;
 /// A second name by hard link, then the temporary name goes.
@@ -135,8 +138,20 @@ impl Writer {
         self.refuse_after_failed_sync()?;
         let folders =
             std::mem::take(&mut *self.unsynced_folders.lock().unwrap_or_else(PoisonError::into_inner));
-        // Folders above come first in this order, which is also the order in which they must be safe.
-        folders.iter().try_for_each(|folder| self.sync_folder(folder))
+        let folders: Vec<&String> = folders.iter().collect();
+        // Each fsync of a folder ends with a flush of the disk; those that run at the same time share one.
+        let per_thread = folders.len().div_ceil(FOLDER_SYNCS_AT_ONCE).max(1);
+        let sync_all = |folders: &[&String]| folders.iter().try_for_each(|folder| self.sync_folder(folder));
+        std::thread::scope(|scope| {
+            let mut parts = folders.chunks(per_thread);
+            let own = parts.next().unwrap_or_default();
+            let others: Vec<_> = parts.map(|part| scope.spawn(move || sync_all(part))).collect();
+            let outcome = sync_all(own);
+            let join = |other: std::thread::ScopedJoinHandle<'_, StoreResult<()>>| {
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            others.into_iter().map(join).fold(outcome, StoreResult::and)
+        })
     }
 
     fn folder_changed(&self, folder: &str) -> StoreResult<()> {

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use storage::conformance::{self, Scope};
 use storage::{
     CreateNew, CreateNewKept, ErrorKind, Location, OpenOptions, PutMode, RemoteOptions, RemoteStore,
     RetryOptions, RetryStore, Store, open, probe,
@@ -20,7 +21,9 @@ fn s3_keeps_its_promises() {
 #[test]
 fn s3_behind_retries_keeps_its_promises() {
     let server = S3Server::start(Door::default());
-    judge(&RetryStore::new(Arc::new(server.store()), RetryOptions::default()));
+    let store = RetryStore::new(Arc::new(server.store()), RetryOptions::default());
+    let report = conformance::run(&store, "maint/test-1", Scope::Quick);
+    assert!(report.is_good(), "{report:#?}");
 }
 
 #[test]
