@@ -383,6 +383,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_stands_between_the_parts() {
+        let good = sample(b"secret");
+        let covered = verify(&good).unwrap().covered_bytes as usize;
+        let mut longer = good[..covered].to_vec();
+        longer.push(0);
+        close(&mut longer, 0, true);
+        assert!(matches!(read(&longer), Err(FormatError::Corrupt { .. })));
+    }
+
+    #[test]
     fn an_unknown_version_is_too_new_not_damaged() {
         let good = sample(b"secret");
         let covered = verify(&good).unwrap().covered_bytes as usize;
