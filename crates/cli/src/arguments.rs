@@ -14,8 +14,11 @@ Examples:
   lifeboat restore latest:/home/me/docs --target .  bring a folder back into this one
   lifeboat check --read-data -r /mnt/disk/backup    prove that every byte can be read
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 some source data unreadable, 5 damage found, 10 no repository,
-12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 130/143 cancelled.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 some source data unreadable, 5 damage found,
+10 no repository, 12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 130/143 cancelled.
+
+Logins: LIFEBOAT_SFTP_PASSWORD, LIFEBOAT_SFTP_KEY_FILE and LIFEBOAT_SFTP_KEY_PASSPHRASE,
+LIFEBOAT_WEBDAV_USER and LIFEBOAT_WEBDAV_PASSWORD, AWS_ACCESS_KEY_ID and the others of the AWS tools.";
 
 /// Back up files, deduplicated and encrypted, and get them back
 #[derive(Parser)]
@@ -32,7 +35,14 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Repository: a folder, or a URL such as sftp://host/folder, s3://bucket/folder, webdavs://host/folder
-    #[arg(short, long, global = true, value_name = "PLACE", env = "LIFEBOAT_REPOSITORY")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "PLACE",
+        env = "LIFEBOAT_REPOSITORY",
+        hide_env_values = true
+    )]
     pub(crate) repo: Vec<OsString>,
 
     /// Read the password from the first line of this file [env: LIFEBOAT_PASSWORD_FILE; or the password
@@ -41,7 +51,13 @@ pub(crate) struct Global {
     pub(crate) password_file: Option<PathBuf>,
 
     /// Read the password from this command's output [env: LIFEBOAT_PASSWORD_COMMAND]
-    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "password_file")]
+    #[arg(
+        hide_short_help = true,
+        long,
+        global = true,
+        value_name = "COMMAND",
+        conflicts_with = "password_file"
+    )]
     pub(crate) password_command: Option<String>,
 
     /// Unlock with the key in this file [env: LIFEBOAT_KEY_FILE]
@@ -49,28 +65,42 @@ pub(crate) struct Global {
     pub(crate) key_file: Option<PathBuf>,
 
     /// Unlock with the recovery key, read from this file or asked for
-    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true,
+    #[arg(hide_short_help = true, long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true,
           conflicts_with_all = ["password_file", "password_command", "key_file"])]
     pub(crate) recovery_key: Option<Option<PathBuf>>,
 
     /// Folder for files that save time [default: ~/.cache/lifeboat]
-    #[arg(long, global = true, value_name = "FOLDER", env = "LIFEBOAT_CACHE_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "LIFEBOAT_CACHE_DIR",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     pub(crate) cache_dir: Option<PathBuf>,
 
     /// Keep nothing on this machine that saves time
-    #[arg(long, global = true)]
+    #[arg(hide_short_help = true, long, global = true)]
     pub(crate) no_cache: bool,
 
     /// Trust the certificates in this PEM file, too
-    #[arg(long, global = true, value_name = "FILE", env = "LIFEBOAT_CACERT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "LIFEBOAT_CACERT",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     pub(crate) cacert: Option<PathBuf>,
 
     /// Send at most this many bytes per second (512K, 10M)
-    #[arg(long, global = true, value_name = "RATE")]
+    #[arg(hide_short_help = true, long, global = true, value_name = "RATE")]
     pub(crate) limit_upload: Option<String>,
 
     /// Receive at most this many bytes per second
-    #[arg(long, global = true, value_name = "RATE")]
+    #[arg(hide_short_help = true, long, global = true, value_name = "RATE")]
     pub(crate) limit_download: Option<String>,
 
     /// Say only what went wrong
@@ -86,11 +116,11 @@ pub(crate) struct Global {
     pub(crate) json: bool,
 
     /// Print without colours [env: NO_COLOR]
-    #[arg(long, global = true)]
+    #[arg(hide_short_help = true, long, global = true)]
     pub(crate) no_color: bool,
 
     /// Show no progress
-    #[arg(long, global = true)]
+    #[arg(hide_short_help = true, long, global = true)]
     pub(crate) no_progress: bool,
 }
 

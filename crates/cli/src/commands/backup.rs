@@ -32,11 +32,11 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  lifeboat backup --init -r /mnt/disk/backup ~              make the repository first if there is none
-  lifeboat backup ~ --exclude '*.iso' --exclude-caches      leave things out
-  lifeboat backup / -x --exclude-file /etc/lifeboat.exclude one file system
+  lifeboat backup --init -r /mnt/disk/backup ~          make the repository if there is none
+  lifeboat backup ~ --exclude '*.iso' --exclude-caches  leave things out
+  lifeboat backup / -x --exclude-file /etc/excludes     one file system
+  lifeboat backup --full ~                              read and prove every byte again
   lifeboat backup --stdin-filename db.sql --stdin-from-command -- pg_dump mydb
-  lifeboat backup --full ~                                  read every byte again and prove it is stored
 
 Exit code 3: the snapshot was made, but some files could not be read; they are named.")]
 pub(crate) struct Args {
@@ -69,8 +69,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub(crate) stdin_filename: String,
 
-    #[command(flatten)]
-    pub(crate) rules: RuleArgs,
     /// Stay on the file systems of the sources
     #[arg(short = 'x', long)]
     pub(crate) one_file_system: bool,
@@ -115,6 +113,9 @@ pub(crate) struct Args {
     /// Files read at the same time [default: twice the processors, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) read_concurrency: Option<u16>,
+
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
 }
 
 /// Uploads finished at the same time where each costs a round trip.

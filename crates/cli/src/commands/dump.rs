@@ -22,8 +22,8 @@ use zip_archive::ZipArchive;
 /// Write a file, or a folder as an archive
 #[derive(clap::Args)]
 #[command(after_help = "\
-A file is written as it is, a folder as an archive whose names count from that folder. tar keeps owners, links,
-devices and attributes; zip keeps files, folders and symbolic links.
+A file is written as it is, a folder as an archive whose names count from that folder. tar keeps
+owners, links, devices and attributes; zip keeps files, folders and symbolic links.
 
 Examples:
   lifeboat dump latest:/home/me/docs | tar xf - -C /tmp/docs

@@ -24,13 +24,13 @@ use storage::{CreateNewKept, Location, Store};
 /// Make a new repository
 #[derive(ClapArgs)]
 #[command(after_help = "\
-Without a password, a password file, a key file and a terminal to ask at, a key file for this machine is
-made in ~/.config/lifeboat/keys and found by itself from then on.
+Without a password, a key file and a terminal to ask at, a key file for this machine is made in
+~/.config/lifeboat/keys and found by itself from then on.
 
 Examples:
   lifeboat init -r /mnt/disk/backup
   lifeboat init -r sftp://me@nas/backup --password-file ~/.backup-password
-  lifeboat init -r s3://bucket/machine --key-file ~/machine.key --recovery-key-file /mnt/usb/recovery")]
+  lifeboat init -r s3://bucket/machine --key-file ~/machine.key")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) new: NewOptions,

@@ -53,7 +53,7 @@ fn info(session: &Session) -> Outcome<Exit> {
     let identity = repo.identity();
     let list = SnapshotList::read(repo)?;
     let listing = PackListing::read(repo)?;
-    let stored: u64 = listing.packs.values().sum();
+    let (packs, stored) = super::stats::stored(&listing);
     let slots = repo.slots()?;
     let snapshots = list.visible().count();
     if session.out.json {
@@ -61,7 +61,7 @@ fn info(session: &Session) -> Outcome<Exit> {
             "message_type": "repository", "id": identity.repo.hex(), "family": identity.family.hex(),
             "repository": repo.location(), "created": time::rfc3339(identity.created),
             "format": format::limits::FORMAT_VERSION, "role": repo.capability().as_str(),
-            "snapshots": snapshots, "packs": listing.packs.len(), "bytes_stored": stored, "keys": slots.len(),
+            "snapshots": snapshots, "packs": packs, "bytes_stored": stored, "keys": slots.len(),
             "block_bytes": p.block_bytes, "pack_bytes": p.pack_bytes, "tree_pack_bytes": p.tree_pack_bytes,
             "whole_file_bytes_max": p.whole_file_bytes_max, "data_parity": p.data_parity, "probed": p.probed,
         }))?;
@@ -77,7 +77,7 @@ fn info(session: &Session) -> Outcome<Exit> {
         row("unlocked as", repo.capability().as_str().to_string()),
         row("keys", slots.len().to_string()),
         row("snapshots", snapshots.to_string()),
-        row("stored", format!("{} in {} packs", sizes::shown(stored), listing.packs.len())),
+        row("stored", format!("{} in {} packs", sizes::shown(stored), packs)),
         row("blocks, packs", format!("{}, {}", sizes::shown(p.block_bytes), sizes::shown(p.pack_bytes))),
         row("data parity", if p.data_parity { "yes" } else { "no" }.to_string()),
         row("place", safe(&p.probed.join(" "))),

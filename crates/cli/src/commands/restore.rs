@@ -22,8 +22,8 @@ use std::time::Duration;
 /// Restore files from a snapshot
 #[derive(clap::Args)]
 #[command(after_help = "\
-SNAPSHOT alone recreates absolute paths below the target; SNAPSHOT:/PATH puts what is in PATH into it.
-What is there already and right is left alone, so an interrupted restore is continued by running it again.
+SNAPSHOT alone recreates absolute paths below the target; SNAPSHOT:/PATH puts what is in PATH
+into it. What is right already is left alone: run it again to continue an interrupted restore.
 
 Examples:
   lifeboat restore latest --target /mnt/new

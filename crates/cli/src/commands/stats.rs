@@ -27,6 +27,11 @@ fn files(s: &Snapshot) -> u64 {
     s.stats.files_new + s.stats.files_changed + s.stats.files_unmodified
 }
 
+/// How many packs there are, and their bytes.
+pub(crate) fn stored(listing: &PackListing) -> (u64, u64) {
+    listing.packs().fold((0, 0), |(packs, bytes), (_, _, pack_bytes)| (packs + 1, bytes + pack_bytes))
+}
+
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
     let list = SnapshotList::read(&opened.repo)?;
@@ -40,7 +45,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let reader = opened.reader()?;
     let listing = PackListing::read(&opened.repo)?;
     let totals = reader.with_index_read(|index| index.totals());
-    let stored: u64 = listing.packs.values().sum();
+    let (packs, stored) = stored(&listing);
     let restored: u64 = chosen.iter().map(|s| s.stats.source_bytes).sum();
     if session.out.json {
         let each = chosen.iter().map(|s| {
@@ -50,7 +55,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         session.out.object(&json!({
             "message_type": "stats", "snapshots_count": chosen.len(), "total_size": restored,
             "total_file_count": chosen.iter().map(|s| files(s)).sum::<u64>(),
-            "bytes_stored": stored, "packs": listing.packs.len(), "total_blob_count": totals.blobs,
+            "bytes_stored": stored, "packs": packs, "total_blob_count": totals.blobs,
             "index_segments": totals.segments, "snapshots": each.collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
@@ -69,7 +74,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     session.out.line(format!(
         "the repository stores {} in {} packs with {} blobs",
         sizes::shown(stored),
-        listing.packs.len(),
+        packs,
         totals.blobs
     ))?;
     Ok(Exit::Ok)
