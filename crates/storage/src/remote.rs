@@ -7,6 +7,7 @@
 
 mod errors;
 mod http;
+mod leftovers;
 mod listing;
 mod service;
 
@@ -47,6 +48,8 @@ pub struct RemoteStore {
     is_webdav: bool,
     /// Whether the server itself refuses to replace; dropped when it turns out not to know the condition.
     conditional: Arc<AtomicBool>,
+    /// Whether the temporary folder of a WebDAV server was looked through.
+    temp_cleaned: Arc<AtomicBool>,
 }
 
 impl RemoteStore {
@@ -66,6 +69,7 @@ impl RemoteStore {
             location: location.to_string().into(),
             is_webdav: matches!(location, Location::Webdav(_)),
             conditional: Arc::new(AtomicBool::new(conditional)),
+            temp_cleaned: Arc::new(AtomicBool::new(false)),
         })
     }
 
@@ -137,6 +141,9 @@ impl RemoteStore {
         }
         let temp = temp_name();
         let outcome = self.write(&temp, content, false).and_then(|()| {
+            if !self.temp_cleaned.swap(true, Ordering::Relaxed) {
+                leftovers::clean(self, &temp);
+            }
             self.run(|| format!("name {name}"), 0, self.operator.rename(&temp, name.as_str()))
         });
         if outcome.is_err() {

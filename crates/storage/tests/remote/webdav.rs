@@ -5,6 +5,7 @@ use crate::servers::{judge, name, with_causes};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use storage::{
     CreateNewKept, ErrorKind, Location, PutMode, RemoteOptions, RemoteStore, RetryOptions, RetryStore, Store,
     StoreResult, probe,
@@ -54,4 +55,24 @@ fn webdav_is_probed_and_tells_a_wrong_password() {
     let wrong = open(&server, "wrong-password").unwrap().get(&name("packs/4/4f"), 10).unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Unauthenticated, "{}", with_causes(&wrong));
     assert!(!with_causes(&wrong).contains("wrong-password"));
+}
+
+#[test]
+fn uploads_that_a_crash_left_go_a_day_later() {
+    let Some(rclone) = program::find("rclone", HINT) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let temp = folder.path().join("some/where/tmp");
+    std::fs::create_dir_all(&temp).unwrap();
+    for (file, age_h) in [("old", 25), ("young", 23)] {
+        std::fs::write(temp.join(file), b"left").unwrap();
+        let when = SystemTime::now() - Duration::from_secs(age_h * 3600);
+        std::fs::File::options().write(true).open(temp.join(file)).unwrap().set_modified(when).unwrap();
+    }
+    let server = serve(&rclone, folder.path());
+    let store = open(&server, "not-a-secret").unwrap();
+    assert_eq!(store.get(&name("config"), 10).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(temp.join("old").exists(), "reading never writes");
+    store.put(&name("config"), b"x", PutMode::CreateNew).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&temp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["young"]);
 }
