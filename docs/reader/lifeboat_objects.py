@@ -360,15 +360,10 @@ class Secret:
         if arguments.password_file:
             with open(arguments.password_file, "rb") as file:
                 return Secret(1, file.readline().rstrip(b"\r\n"))
-        if arguments.key_file:
-            with open(arguments.key_file, encoding="ascii") as file:
-                first = file.readline()
-            if not first.startswith("lifeboat-key-1 "):
-                raise Refused("not a key file: its first line does not begin with lifeboat-key-1")
-            return Secret(2, decode_text_key(first[len("lifeboat-key-1 ") :]))
-        if arguments.recovery_key_file:
-            with open(arguments.recovery_key_file, encoding="utf-8") as file:
-                return Secret(3, decode_text_key(find_recovery_key(file.read())))
+        for kind, path in ((2, arguments.key_file), (3, arguments.recovery_key_file)):
+            if path:
+                with open(path, encoding="utf-8") as file:
+                    return Secret(kind, decode_text_key(strip_key_file(file)))
         raise Refused("give --password-file, --key-file or --recovery-key-file")
 
     def material(self, salt, cost):
@@ -380,10 +375,10 @@ class Secret:
         return hash_secret_raw(self.value, salt, passes, memory, lanes, 32, Type.ID, 0x13)
 
 
-def find_recovery_key(text):
-    """The key in a file that may have words around it."""
-    found = re.search(r"\b(?:[0-9A-Za-z]{4}-){13}[0-9A-Za-z]{4}\b", text)
-    return found.group(0) if found else text
+def strip_key_file(lines):
+    """The text key in the lines of a key file, or of a file with a recovery key."""
+    text = " ".join(line.strip() for line in lines if not line.startswith("#"))
+    return text.strip().removeprefix("lifeboat-key-1")
 
 
 def open_slot(plain, secret, slot_id, repository_id, family_id):
@@ -540,7 +535,7 @@ SCRUBBED = re.compile(
     r"|(?:index/|gc/condemned-)[0-9a-f]{16}-(?P<start>[0-9a-f]{32})"
     r"|(?:packs|trees)/[0-9a-f]/(?P<pack>[0-9a-f]{64})"
 )
-NOT_SCRUBBED = re.compile(r"maint/reserve|tmp/.*")
+NOT_SCRUBBED = re.compile(r"maint/reserve|maint/(?:probe|test)-.*|tmp/.*")
 
 
 def scrub(folder):

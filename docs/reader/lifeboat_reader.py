@@ -418,11 +418,12 @@ class Restore:
             self.metadata(entry, path)
 
     def path(self, names):
-        """Where a path goes: `/` is the target itself, other volumes get a folder in it."""
+        """Where a path goes: `/` is the target itself, a stream a file in it, other volumes get a folder."""
         volume, *rest = names
         check(not any(name in (b".", b"..") or b"/" in name for name in rest), "name is not allowed")
         if volume != b"/":
-            rest.insert(0, re.sub(rb"[/\\:]", b"_", volume))
+            rest.insert(0, re.sub(rb"[/\\:]", b"_", volume.removeprefix(b"stream:")))
+            check(rest[0] not in (b"", b".", b".."), "name is not allowed")
         return os.path.join(self.target, *rest)
 
     def entry(self, entry, names):
