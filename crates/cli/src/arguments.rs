@@ -103,6 +103,10 @@ pub(crate) struct Global {
     #[arg(hide_short_help = true, long, global = true, value_name = "RATE")]
     pub(crate) limit_download: Option<String>,
 
+    /// Try again for so many seconds when the storage does not answer
+    #[arg(hide_short_help = true, long, global = true, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) retry_for: u32,
+
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

@@ -128,8 +128,11 @@ impl Reporter {
 /// What helps against an error of the system.
 fn help_for(errno: i32) -> Option<&'static str> {
     use rustix::io::Errno;
+    // Other numbers are none that Linux gives.
+    if !(1..4096).contains(&errno) {
+        return None;
+    }
     match Errno::from_raw_os_error(errno) {
-        _ if errno == 0 => None,
         Errno::ACCESS | Errno::PERM => Some(
             "run it as root (sudo lifeboat ...), or give the program the capability: \
              sudo setcap cap_dac_read_search+ep /path/to/lifeboat",

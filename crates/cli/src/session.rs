@@ -20,6 +20,7 @@ use repo::workers::Workers;
 use repo::{Credential, OpenOptions, Repo, RepoError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use storage::{
     CacheOptions, CacheStore, ErrorKind, Location, RetryOptions, Store, StoreError, ThrottleOptions,
@@ -30,6 +31,8 @@ pub(crate) const CREATE_NEW_REPLACES: &str = "create_new=replaces";
 /// Bytes of tree packs kept on this machine for repositories elsewhere.
 const TREE_CACHE_BYTES: u64 = 2 << 30;
 const TREE_OBJECT_BYTES_MAX: u64 = 32 << 20;
+/// From this waiting time on, a person is told about it.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How often a person may mistype a password.
 const PASSWORD_TRIES: usize = 3;
 
@@ -114,8 +117,12 @@ impl Session {
 
     /// Waits in small steps, so that a signal ends it.
     fn retry(&self) -> RetryOptions {
-        let cancel = self.cancel.clone();
+        let (cancel, out, told) = (self.cancel.clone(), self.out.clone(), AtomicBool::new(false));
+        let budget = Duration::from_secs(self.global.retry_for.into());
         let wait = move |time: Duration| {
+            if time > LONG_WAIT && !told.swap(true, Ordering::Relaxed) {
+                out.info(format!("the storage does not answer; trying for up to {} s", budget.as_secs()));
+            }
             let until = Instant::now() + time;
             while Instant::now() < until {
                 if cancel.is_set() {
@@ -127,7 +134,7 @@ impl Session {
             }
             ControlFlow::Continue(())
         };
-        RetryOptions { wait: Arc::new(wait), ..RetryOptions::default() }
+        RetryOptions { budget, wait: Arc::new(wait), ..RetryOptions::default() }
     }
 
     fn throttle(&self) -> Outcome<ThrottleOptions> {

@@ -1,0 +1,98 @@
+//! Help, completions and manual pages: every command explains itself.
+
+use crate::support::Machine;
+
+const COMMANDS: [&str; 19] = [
+    "init",
+    "backup",
+    "snapshots",
+    "ls",
+    "find",
+    "versions",
+    "cat",
+    "dump",
+    "diff",
+    "restore",
+    "check",
+    "stats",
+    "key",
+    "forget",
+    "repo",
+    "excludes",
+    "completions",
+    "man",
+    "version",
+];
+
+#[test]
+fn the_list_of_commands_is_complete() {
+    let help = Machine::new().ok(&["-h"]);
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert_eq!(
+        listed,
+        "  init         Make a new repository
+  backup       Back up files and folders
+  snapshots    List snapshots
+  ls           List the files of a snapshot
+  find         Find files in all snapshots
+  versions     List the versions of one file
+  cat          Print a file of a snapshot
+  dump         Write a file, or a folder as an archive
+  diff         Compare two snapshots
+  restore      Restore files from a snapshot
+  check        Look for damage
+  stats        Show how much is saved and stored
+  key          Manage the ways to unlock a repository
+  forget       Forget snapshots
+  repo         Show a repository, or test its place
+  excludes     Find out why a path is saved or left out
+  completions  Print a completion script for a shell
+  man          Write manual pages into a folder
+  version      Show the version
+  help         Print this message or the help of the given subcommand(s)"
+    );
+}
+
+#[test]
+fn every_command_has_an_example_and_fits_the_page() {
+    let machine = Machine::new();
+    let nested = [&["key", "add"][..], &["key", "passwd"], &["key", "remove"], &["repo", "test"]];
+    let all = COMMANDS.iter().map(std::slice::from_ref).chain(nested);
+    for command in all {
+        let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let help = machine.ok(&args);
+        assert!(help.contains("Example"), "{command:?} has no example");
+        let examples = help.split("Example").nth(1).unwrap();
+        let named = format!("\n  lifeboat {}", command.join(" "));
+        assert!(examples.contains(&named), "{command:?} has an example of another command");
+        let too_long = help.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(too_long, None, "{command:?}");
+    }
+}
+
+#[test]
+fn completions_are_there_for_all_shells() {
+    let machine = Machine::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = machine.ok(&["completions", shell]);
+        assert!(script.contains("snapshots") && script.contains("read-data"), "{shell}");
+    }
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let machine = Machine::new();
+    machine.ok(&["man", "pages"]);
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(machine.path(&format!("pages/lifeboat-{command}.1"))).unwrap();
+        assert!(page.contains(".TH"), "{command}");
+    }
+    assert!(machine.path("pages/lifeboat.1").exists());
+}
+
+#[test]
+fn a_mistyped_command_is_recognised() {
+    let ran = Machine::new().run(&["snapshot"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("a similar subcommand exists: 'snapshots'"), "{}", ran.err);
+}
