@@ -94,14 +94,23 @@ impl<'c> Planner<'c> {
         let mut facts = None;
         if !path.is_empty() {
             let no_path = || RepoError::NoPath(String::from_utf8_lossy(&shown).into_owned());
-            let entry = lookup(ctx.reader, root, &PathKey::of(path))?.ok_or_else(no_path)?;
-            if entry.kind() == Kind::Directory {
-                facts = Some(Facts { class: entry.class.clone(), mtime: entry.mtime });
-                planner.base = dir_prefix(path);
-                planner.selected += u64::from(!ctx.request.rules.judge_anything_saved());
-            } else {
-                let name = target_name(path.len() == 1, path.last().expect("the path is not empty"));
-                planner.lone = Some((name.to_vec(), entry));
+            match lookup(ctx.reader, root, &PathKey::of(path)) {
+                Ok(None) => return Err(no_path()),
+                Ok(Some(entry)) if entry.kind() != Kind::Directory => {
+                    let name = target_name(path.len() == 1, path.last().expect("the path is not empty"));
+                    planner.lone = Some((name.to_vec(), entry));
+                }
+                Ok(Some(entry)) => {
+                    facts = Some(Facts { class: entry.class.clone(), mtime: entry.mtime });
+                    planner.base = dir_prefix(path);
+                    planner.selected += u64::from(!ctx.request.rules.judge_anything_saved());
+                }
+                // What is in it may be readable all the same.
+                Err(e) if e.is_damage() => {
+                    ctx.tell.damage(shown.clone(), "read the tree", &e);
+                    planner.base = dir_prefix(path);
+                }
+                Err(e) => return Err(e),
             }
         }
         if planner.lone.is_none() {

@@ -176,12 +176,15 @@ impl<'a> Teller<'a> {
 
     fn note(&self, note: Note) {
         let mut spoken = lock(&self.spoken);
-        let told = spoken.like.entry((note.during, note.errno)).or_insert(0);
-        *told += 1;
         // Damage is always named: which files are lost is what a user must know.
-        if *told <= LIKE_NOTES_MAX || note.severity == Severity::Damage {
-            self.monitor.note(&note);
+        if note.severity != Severity::Damage {
+            let told = spoken.like.entry((note.during, note.errno)).or_insert(0);
+            *told += 1;
+            if *told > LIKE_NOTES_MAX {
+                return;
+            }
         }
+        self.monitor.note(&note);
     }
 
     /// Tells how many notes were not told singly.

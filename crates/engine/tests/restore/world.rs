@@ -28,7 +28,7 @@ use storage::{LocalOptions, LocalStore, Store};
 
 pub(crate) struct World {
     folder: tempfile::TempDir,
-    runs: Cell<u8>,
+    runs: Cell<u32>,
 }
 
 /// Keeps what it hears; stops after a number of reports of progress.
@@ -37,8 +37,8 @@ pub(crate) struct Ear {
     pub(crate) notes: Mutex<Vec<Note>>,
     pub(crate) items: Mutex<Vec<(engine::Action, Vec<u8>)>>,
     pub(crate) stop_after: Option<usize>,
-    heard: AtomicUsize,
-    talking: AtomicBool,
+    pub(crate) heard: AtomicUsize,
+    pub(crate) talking: AtomicBool,
 }
 
 impl Ear {
@@ -172,6 +172,10 @@ impl World {
         Arc::new(Reader::open(Arc::new(repo), Cache::none()).unwrap())
     }
 
+    fn seed(&self) -> Seed {
+        Seed::new(*blake3::hash(&self.runs.get().to_le_bytes()).as_bytes())
+    }
+
     /// The components of the source folder in a snapshot.
     pub(crate) fn components(&self) -> Vec<Vec<u8>> {
         self.source().iter().map(|name| name.as_encoded_bytes().to_vec()).collect()
@@ -197,7 +201,7 @@ impl World {
             clock: Arc::new(move || time),
             writer: WriterId([7; 16]),
             previous: None,
-            seed: Seed::new([self.runs.get(); 32]),
+            seed: self.seed(),
             level: Level(1),
             read_workers: Workers(2),
             seal_workers: Workers(2),
@@ -216,7 +220,7 @@ impl World {
         self.runs.set(self.runs.get() + 1);
         let reader = self.reader();
         let listing = PackListing::read(reader.repo()).unwrap();
-        let seed = Seed::new([100 + self.runs.get(); 32]);
+        let seed = self.seed();
         let time = Timestamp::default();
         let mut writer = Writer::start(reader.clone(), &listing, seed, time, WriterOptions::default());
         for bytes in contents {
@@ -332,6 +336,11 @@ pub(crate) fn inventory(top: &Path) -> Vec<String> {
     describe(top, top, &mut lines);
     lines.sort();
     lines
+}
+
+/// The same without the folder itself: one that was there keeps its attributes.
+pub(crate) fn inventory_below(top: &Path) -> Vec<String> {
+    inventory(top).split_off(1)
 }
 
 fn describe(top: &Path, path: &Path, lines: &mut Vec<String>) {
