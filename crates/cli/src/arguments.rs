@@ -147,6 +147,7 @@ pub(crate) enum Command {
     Forget(commands::forget::Args),
     Repo(commands::repo::Args),
     Excludes(commands::excludes::Args),
+    Tag(commands::tag::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
     Version(commands::version::Args),

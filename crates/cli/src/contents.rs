@@ -8,7 +8,7 @@ use repo::reader::Reader;
 use std::io::{self, Write};
 
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Writes the contents of a file. Holes become zeros.
 pub(crate) fn copy(reader: &Reader, entry: &Entry, out: &mut dyn Write) -> Outcome<()> {

@@ -72,6 +72,7 @@ fn dispatch(session: &Session, command: Command) -> Outcome<Exit> {
         Command::Forget(args) => commands::forget::run(session, args),
         Command::Repo(args) => commands::repo::run(session, args),
         Command::Excludes(args) => commands::excludes::run(session, args),
+        Command::Tag(args) => commands::tag::run(session, args),
         Command::Completions(args) => commands::completions::run(session, args),
         Command::Man(args) => commands::man::run(session, args),
         Command::Version(args) => commands::version::run(session, args),

@@ -131,7 +131,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     }
     let mut request = request(session, &args, source, rules, start)?;
     choose_mode(session, &args, &opened, &mut request)?;
-    let state = open_state(session, &args)?;
+    let state = open_state(session, args.dry_run)?;
     if let Some(state) = &state {
         request.writer = state.writer;
         request.previous = state.previous(&opened.repo.identity().family);
@@ -181,8 +181,8 @@ fn open_or_create(session: &Session, args: &Args) -> Outcome<(Opened, Option<New
 }
 
 /// What this installation is as a writer. A dry run leaves nothing behind, not even that.
-fn open_state(session: &Session, args: &Args) -> Outcome<Option<WriterState>> {
-    if args.dry_run {
+pub(super) fn open_state(session: &Session, dry_run: bool) -> Outcome<Option<WriterState>> {
+    if dry_run {
         return Ok(None);
     }
     match WriterState::open(folders::state(), credentials::random()?) {

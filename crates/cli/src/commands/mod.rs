@@ -18,5 +18,6 @@ pub(crate) mod restore;
 pub(crate) mod rules;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod versions;

@@ -111,8 +111,8 @@ fn unreadable_files_are_named_and_the_rest_is_saved() {
     machine.write("src/secret", b"mine");
     machine.write("src/closed/inside", b"mine");
     machine.become_nobody();
-    fs::set_permissions(machine.path("src/secret"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(machine.path("src/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(machine.path("src/secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(machine.path("src/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let ran = machine.run(&["backup", "-r", "repo", "src"]);
     fs::set_permissions(machine.path("src/closed"), fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(ran.code, 3, "{}\n{}", ran.out, ran.err);

@@ -217,6 +217,27 @@ fn forgotten_snapshots_come_back() {
 }
 
 #[test]
+fn tags_are_changed_without_losing_the_snapshot() {
+    let machine = Machine::with_snapshot();
+    let tags = || {
+        let ran = machine.run(&["snapshots", "--json", "-r", "repo"]);
+        let list: serde_json::Value = serde_json::from_slice(&ran.raw_out).unwrap();
+        (list.as_array().unwrap().len(), list[0]["tags"].clone(), list[0]["time"].clone())
+    };
+    let before = tags();
+    machine.ok(&["tag", "--add", "keep,daily", "-n", "-r", "repo", "latest"]);
+    assert_eq!(tags(), before);
+    let told = machine.ok(&["tag", "--add", "keep,daily", "-r", "repo", "latest"]);
+    assert_eq!(told, "snapshot ID is now ID with the tags: keep, daily\n");
+    assert_eq!(tags(), (1, serde_json::json!(["keep", "daily"]), before.2.clone()));
+    machine.ok(&["tag", "--remove", "daily", "-r", "repo", "latest"]);
+    assert!(machine.ok(&["snapshots", "--tag", "keep", "-r", "repo"]).ends_with("1 snapshot\n"));
+    assert!(machine.ok(&["snapshots", "--tag", "keep,daily", "-r", "repo"]).ends_with("no snapshots\n"));
+    machine.ok(&["restore", "latest", "--tag", "keep", "--target", "back", "-r", "repo"]);
+    machine.ok(&["check", "--read-data", "-r", "repo"]);
+}
+
+#[test]
 fn archives_hold_what_the_folder_held() {
     let machine = Machine::with_repository();
     let long_name = "n".repeat(200);

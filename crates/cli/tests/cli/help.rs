@@ -2,7 +2,7 @@
 
 use crate::support::Machine;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "init",
     "backup",
     "snapshots",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 19] = [
     "forget",
     "repo",
     "excludes",
+    "tag",
     "completions",
     "man",
     "version",
@@ -46,6 +47,7 @@ fn the_list_of_commands_is_complete() {
   forget       Forget snapshots
   repo         Show a repository, or test its place
   excludes     Find out why a path is saved or left out
+  tag          Change the tags of snapshots
   completions  Print a completion script for a shell
   man          Write manual pages into a folder
   version      Show the version

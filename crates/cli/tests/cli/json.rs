@@ -15,7 +15,7 @@ fn every_command_speaks_json_only() {
     let machine = Machine::with_snapshot();
     machine.write("src/a", b"changed");
     let file = format!("{}/src/a", machine.root.display());
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 20] = [
         &["init", "-r", "other"],
         &["backup", "src", "-r", "repo"],
         &["backup", "src", "-r", "repo", "-v", "--skip-if-unchanged"],
@@ -30,6 +30,7 @@ fn every_command_speaks_json_only() {
         &["stats", "-r", "repo"],
         &["key", "list", "-r", "repo"],
         &["forget", "latest", "-n", "-r", "repo"],
+        &["tag", "--add", "x", "latest", "-r", "repo"],
         &["repo", "info", "-r", "repo"],
         &["repo", "test", "-r", "repo"],
         &["excludes", "explain", "src/a"],

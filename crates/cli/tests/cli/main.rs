@@ -5,4 +5,5 @@ mod flow;
 mod help;
 mod json;
 mod keys;
+mod kills;
 mod support;

@@ -1,0 +1,119 @@
+//! Runs that end at any moment, and runs at the same time: no snapshot is lost, none is wrong.
+
+use crate::support::Machine;
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Bytes that neither compress nor repeat.
+fn noise(seed: u64, len_bytes: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    (0..len_bytes).map(|_| next()).collect()
+}
+
+fn snapshots(machine: &Machine) -> usize {
+    let ran = machine.run(&["snapshots", "--json", "-r", "repo"]);
+    let list: serde_json::Value = serde_json::from_slice(&ran.raw_out).unwrap();
+    list.as_array().unwrap().len()
+}
+
+#[test]
+fn a_run_killed_at_any_moment_costs_only_itself() {
+    let machine = Machine::with_snapshot();
+    for name in 0..40u64 {
+        machine.write(&format!("big/{name}"), &noise(name + 1, 1 << 20));
+    }
+    let mut finished = 0;
+    let mut wait_ms = 5;
+    while finished == 0 {
+        let mut command = machine.command();
+        command.args(["backup", "-q", "-r", "repo", "big"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        let ended = child.try_wait().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whenever it was killed: the older snapshot is whole, and nothing has to be unlocked or mended.
+        machine.ok(&["check", "-r", "repo"]);
+        finished = ended.is_some_and(|status| status.success()) as usize;
+        assert!(snapshots(&machine) <= 2);
+        wait_ms = wait_ms * 3 / 2 + 5;
+    }
+    let spec = format!("latest:{}/big", machine.root.display());
+    machine.ok(&["restore", "-r", "repo", &spec, "--target", "back", "--no-sync"]);
+    for name in 0..40 {
+        let (saved, back) = (machine.path(&format!("big/{name}")), machine.path(&format!("back/{name}")));
+        assert!(fs::read(saved).unwrap() == fs::read(back).unwrap(), "{name}");
+    }
+    machine.ok(&["check", "--read-data", "-r", "repo"]);
+}
+
+#[test]
+fn a_restore_killed_at_any_moment_is_continued() {
+    let machine = Machine::with_repository();
+    for name in 0..30u64 {
+        machine.write(&format!("big/{name}"), &noise(name + 1, 1 << 20));
+    }
+    machine.ok(&["backup", "-r", "repo", "big"]);
+    let spec = format!("latest:{}/big", machine.root.display());
+    let args = ["restore", "-q", "-r", "repo", &spec, "--target", "back", "--no-sync"];
+    for wait_ms in [20, 60, 120, 200] {
+        let mut child =
+            machine.command().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    machine.ok(&args);
+    let mut names: Vec<_> =
+        fs::read_dir(machine.path("back")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names.len(), 30, "nothing half written is left: {names:?}");
+    for name in 0..30 {
+        let (saved, back) = (machine.path(&format!("big/{name}")), machine.path(&format!("back/{name}")));
+        assert!(fs::read(saved).unwrap() == fs::read(back).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn two_backups_at_once_are_both_whole() {
+    let machine = Machine::with_repository();
+    for name in 0..8u64 {
+        machine.write(&format!("one/{name}"), &noise(name + 1, 1 << 20));
+        // Half of it is in both sources.
+        machine.write(&format!("two/{name}"), &noise(name + 5, 1 << 20));
+    }
+    let start = |source: &str| {
+        let mut command = machine.command();
+        command.args(["backup", "-q", "-r", "repo", source]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for child in [start("one"), start("two"), start("one")] {
+        let ran = machine.ran(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    assert_eq!(snapshots(&machine), 3);
+    machine.ok(&["check", "--read-data", "-r", "repo"]);
+    for source in ["one", "two"] {
+        let spec = format!("latest:{}/{source}", machine.root.display());
+        let path = machine.path(source);
+        machine.ok(&[
+            "restore",
+            "-r",
+            "repo",
+            &spec,
+            "--path",
+            path.to_str().unwrap(),
+            "--target",
+            &format!("back-{source}"),
+        ]);
+        for name in 0..8 {
+            let back = fs::read(machine.path(&format!("back-{source}/{name}"))).unwrap();
+            assert!(back == fs::read(path.join(name.to_string())).unwrap(), "{source}/{name}");
+        }
+    }
+}
