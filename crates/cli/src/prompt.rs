@@ -77,6 +77,7 @@ pub(crate) fn new_password() -> Outcome<Zeroizing<String>> {
 }
 
 /// Asks a question whose answer is yes or no; only a whole `yes` is one.
+#[cfg(feature = "sftp")]
 pub(crate) fn yes(question: &str) -> Outcome<bool> {
     let mut terminal = terminal()?;
     let mut ask = || {

@@ -109,6 +109,9 @@ impl Session {
             ErrorKind::UntrustedServer => Some(
                 "connect once at a terminal and compare the fingerprint, or add the key to ~/.ssh/known_hosts",
             ),
+            ErrorKind::Transient => {
+                Some("--retry-for SECONDS waits longer for a storage that is away for a while")
+            }
             _ => None,
         };
         let failure = Failure::from(error).during(format!("cannot open {}", safe(&place)));
@@ -185,7 +188,11 @@ impl Session {
         let location = self.location()?;
         let mut store = self.store(&location, false)?;
         let place = location.to_string();
-        let given = credentials::given(&self.global)?;
+        let given = credentials::given(&self.global).or_else(|failure| {
+            // Where there is no repository, a key that is not there yet is no mistake.
+            Repo::peek(&*store).map_err(|e| open_failure(&place, e))?;
+            Err(failure)
+        })?;
         let is_remote = !store.capabilities().local;
         let mut known_id = None;
         if given.is_none() || (is_remote && !self.global.no_cache) {

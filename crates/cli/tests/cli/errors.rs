@@ -208,6 +208,19 @@ fn hostile_names_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let machine = Machine::with_repository();
+    (0..3000).for_each(|n| machine.write(&format!("src/a-name-that-fills-the-pipe-{n}"), b""));
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    let mut command = machine.command();
+    command.args(["ls", "-r", "repo", "latest"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = machine.ran(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (141, ""));
+}
+
+#[test]
 fn unknown_snapshots_and_paths() {
     let machine = Machine::with_snapshot();
     let ran = machine.run(&["ls", "-r", "repo", "latest~7"]);

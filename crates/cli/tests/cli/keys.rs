@@ -23,6 +23,20 @@ fn secrets_are_for_their_owner_alone() {
 }
 
 #[test]
+fn the_first_backup_makes_the_key_file_it_is_told() {
+    let machine = Machine::new();
+    fs::create_dir(machine.path("repo")).unwrap();
+    let args = ["backup", "--init", "-r", "repo", "src", "--key-file", "my.key"];
+    machine.ok(&args);
+    assert_eq!(machine.mode("my.key"), 0o600);
+    machine.ok(&args);
+    assert!(machine.ok(&["snapshots", "-r", "repo", "--key-file", "my.key"]).ends_with("2 snapshots\n"));
+    let ran = machine.run(&["snapshots", "-r", "repo", "--key-file", "other.key"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.starts_with("error: cannot read other.key\n"), "{}", ran.err);
+}
+
+#[test]
 fn a_failed_init_leaves_no_keys() {
     let machine = Machine::new();
     machine.write("taken", b"a file, not a folder");
