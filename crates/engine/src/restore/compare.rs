@@ -26,8 +26,11 @@ impl<'c> Contents<'c> {
         Contents { ctx, buffer: Vec::new() }
     }
 
-    /// Whether a range of a file is this blob.
+    /// Whether a range of a file is this blob. Fails when everything is to end.
     pub(super) fn is_blob(&mut self, file: &File, at: u64, len: u32, id: &BlobId) -> io::Result<bool> {
+        if !self.ctx.tell.goes_on() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         self.buffer.resize(len as usize, 0);
         match file.read_exact_at(&mut self.buffer, at) {
             Ok(()) => {}
@@ -105,6 +108,7 @@ impl<'c> Contents<'c> {
     pub(super) fn verify(&mut self, task: &Task, file: &File) {
         let tell = &self.ctx.tell;
         match self.are_equal(file, &task.entry) {
+            _ if tell.stopped() => {}
             Ok(Ok(true)) => add(&tell.sums.files_verified, 1),
             Ok(Ok(false)) => {
                 let text = "what was read back is not what was restored".into();

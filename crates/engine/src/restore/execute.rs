@@ -110,7 +110,8 @@ pub(super) fn execute(ctx: &Context<'_>, planner: &mut Planner<'_>) -> RepoResul
                 }
             });
         }
-        drop(stored);
+        // Only the threads hold the queues: if all of them panic, nobody waits for what they would have done.
+        drop((stored, to_fetch, to_do, to_write));
         let conductor = scope.spawn(move || conduct(ctx, &planned, &jobs, &fetches));
         let planned = send_windows(planner, &windows);
         drop(windows);
@@ -134,7 +135,7 @@ fn send_windows(planner: &mut Planner<'_>, windows: &Sender<Window>) -> RepoResu
 fn worker(ctx: &Context<'_>, to_do: &Receiver<Job>, to_write: &Receiver<Job>) {
     let mut select = crossbeam_channel::Select::new();
     let first = select.recv(to_do);
-    let second = select.recv(to_write);
+    select.recv(to_write);
     let mut open = 2;
     while open > 0 {
         let ready = select.select();
@@ -143,7 +144,6 @@ fn worker(ctx: &Context<'_>, to_do: &Receiver<Job>, to_write: &Receiver<Job>) {
         match ready.recv(queue) {
             Ok(job) => work(ctx, job),
             Err(_) => {
-                debug_assert!(index == first || index == second);
                 select.remove(index);
                 open -= 1;
             }

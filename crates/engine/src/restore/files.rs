@@ -28,8 +28,8 @@ enum Decision {
     Update(Stat),
     /// Contents are right; attributes are made right.
     Refresh(Stat),
-    /// Left as it is.
-    Keep,
+    /// Left as it is, because it is right.
+    Keep(Stat),
     Skip,
 }
 
@@ -61,6 +61,9 @@ pub(super) fn plan_task(
         return plan_link(planner, task);
     }
     let decision = look_closer(planner, &task, decision)?;
+    if ctx.tell.stopped() {
+        return Ok(());
+    }
     act(planner, task, decision)
 }
 
@@ -97,7 +100,7 @@ fn decide(ctx: &Context<'_>, task: &Task) -> io::Result<Decision> {
     Ok(match (task.entry.kind() == Kind::File, same) {
         (true, true) => Decision::Refresh(stat),
         (true, false) if is_file => Decision::Update(stat),
-        (false, true) => Decision::Keep,
+        (false, true) => Decision::Keep(stat),
         _ => Decision::Replace,
     })
 }
@@ -157,7 +160,10 @@ fn act(planner: &mut Planner<'_>, mut task: Task, decision: Decision) -> RepoRes
     let ctx = planner.ctx;
     match decision {
         Decision::Skip => skip(ctx, &task),
-        Decision::Keep => unchanged(ctx, &task),
+        Decision::Keep(stat) => {
+            super::attributes::remember_link(ctx, &task, stat, 0);
+            unchanged(ctx, &task);
+        }
         Decision::Refresh(stat) => {
             if !ctx.request.dry_run {
                 planner.refresh(&task, &stat);

@@ -100,6 +100,9 @@ pub struct RestoreOutcome {
     pub damaged: u64,
 }
 
+/// Requests in flight to a place that is not local; each holds some 4 MiB.
+const REQUESTS_MAX: usize = 8;
+
 /// What the threads of a restore share.
 struct Context<'a> {
     reader: &'a Reader,
@@ -157,7 +160,7 @@ pub fn restore(
         late_flags: Mutex::default(),
         open_large: AtomicUsize::new(0),
         local: capabilities.local,
-        parallel_requests: capabilities.parallel_requests.clamp(1, 16),
+        parallel_requests: capabilities.parallel_requests.clamp(1, REQUESTS_MAX),
     };
     ctx.tell.progress(Phase::Prepare, Vec::new);
     let selected = run(&ctx, empty);

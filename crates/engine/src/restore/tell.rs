@@ -116,6 +116,17 @@ impl<'a> Teller<'a> {
         !cancelled
     }
 
+    /// Finds out whether to go on, where there is nothing new to tell.
+    pub(super) fn goes_on(&self) -> bool {
+        if !self.stopped() {
+            let _one_at_a_time = lock(&self.spoken);
+            if self.monitor.cancelled() {
+                self.stop(RepoError::Local(crate::backup::CANCELLED.into()));
+            }
+        }
+        !self.stopped()
+    }
+
     /// Whether everything is to end.
     pub(super) fn stopped(&self) -> bool {
         self.stopped.load(Relaxed)

@@ -52,7 +52,8 @@ fn only_what_differs_is_written() {
     world.restore_well(&snapshot, |_| {});
     let large = world.target().join("large");
     let inode = fs::metadata(&large).unwrap().ino();
-    let cases: [(&str, &dyn Fn(&File)); 5] = [
+    type Change<'c> = (&'c str, &'c dyn Fn(&File));
+    let cases: [Change<'_>; 5] = [
         ("a changed byte", &|f| f.write_all_at(b"?", 9_000_000).unwrap()),
         ("bytes at the end", &|f| f.write_all_at(&[1; 5000], 20_000_000).unwrap()),
         ("cut in the middle", &|f| f.set_len(10_000_000).unwrap()),

@@ -186,8 +186,11 @@ fn a_name_that_is_no_name_is_told_and_the_others_are_restored() {
     assert_eq!(fs::read_dir(world.target()).unwrap().count(), 1);
 }
 
+/// Puts something into a target.
+type Plant<'p> = Box<dyn Fn(&Path) + 'p>;
+
 /// What stands in the target before the restore of `a/b/file`, `a/link` and two names of one inode.
-fn planted(top: &Path) -> Vec<Box<dyn Fn(&Path) + '_>> {
+fn planted(top: &Path) -> Vec<Plant<'_>> {
     let victim = top.join("victim");
     let to = move |at: &'static str, below: &'static str| {
         let victim = victim.clone();
@@ -195,7 +198,7 @@ fn planted(top: &Path) -> Vec<Box<dyn Fn(&Path) + '_>> {
             let at = target.join(at);
             fs::create_dir_all(at.parent().unwrap()).unwrap();
             symlink(victim.join(below), at).unwrap();
-        }) as Box<dyn Fn(&Path)>
+        }) as Plant<'_>
     };
     let hard = move |at: &'static str| {
         let victim = top.join("victim/file");
@@ -203,7 +206,7 @@ fn planted(top: &Path) -> Vec<Box<dyn Fn(&Path) + '_>> {
             let at = target.join(at);
             fs::create_dir_all(at.parent().unwrap()).unwrap();
             fs::hard_link(&victim, at).unwrap();
-        }) as Box<dyn Fn(&Path)>
+        }) as Plant<'_>
     };
     vec![
         to("a", ""),

@@ -268,6 +268,11 @@ fn extended_attributes_and_names_of_every_kind_of_inode_come_back() {
     }
     let again = world.restore_well(&snapshot, |r| r.path = Vec::new()).0;
     assert_eq!((again.files_restored, again.files_unchanged), (0, 2));
+    for (first, second) in
+        [("file1", "file2"), ("fifo1", "fifo2"), ("link1", "link2"), ("socket1", "socket2")]
+    {
+        assert_eq!(inode(first), inode(&format!("d/{second}")), "after another restore");
+    }
 }
 
 #[test]
