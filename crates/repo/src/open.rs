@@ -4,6 +4,7 @@ use crate::error::{RepoError, RepoResult};
 use crate::names;
 use crate::seed::Seed;
 use crate::slots::{self, NewSlot};
+use crate::workers::{Ordered, Workers};
 use format::codec::{Compressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::envelope;
@@ -66,12 +67,16 @@ pub struct OpenOptions {
     pub suite: Option<Suite>,
 }
 
+/// Takes an object that was asked for, or why it could not be read.
+pub(crate) type ObjectTaker<'t> = dyn FnMut(&ObjectName, RepoResult<Vec<u8>>) -> RepoResult<()> + 't;
+
 /// An unlocked repository.
 pub struct Repo {
     store: Arc<dyn Store>,
     config: Config,
     keys: Arc<Keys>,
     suite: Suite,
+    fetchers: Workers,
 }
 
 impl Repo {
@@ -102,7 +107,13 @@ impl Repo {
             optional_features: 0,
             created: new.created,
         };
-        let repo = Repo { store, config: Config { identity, parameters }, keys, suite: Suite::fastest() };
+        let repo = Repo {
+            store,
+            config: Config { identity, parameters },
+            keys,
+            suite: Suite::fastest(),
+            fetchers: Workers(0),
+        };
         repo.store_new_config(seed, first_copy)?;
         Ok(repo)
     }
@@ -139,7 +150,8 @@ impl Repo {
         }
         match best {
             Some((config, keys)) => {
-                Ok(Repo { store, config, keys, suite: options.suite.unwrap_or_else(Suite::fastest) })
+                let suite = options.suite.unwrap_or_else(Suite::fastest);
+                Ok(Repo { store, config, keys, suite, fetchers: Workers(0) })
             }
             None => Err(failure.unwrap_or(RepoError::NoRepository { location: store.location() })),
         }
@@ -153,7 +165,14 @@ impl Repo {
 
     /// The same repository behind another store (a decorated one).
     pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
-        Repo { store, config: self.config.clone(), keys: self.keys.clone(), suite: self.suite }
+        let (config, keys) = (self.config.clone(), self.keys.clone());
+        Repo { store, config, keys, suite: self.suite, fetchers: self.fetchers }
+    }
+
+    /// The same repository, fetching so many small objects at a time: a distant place answers each after a
+    /// while, but many at once. One after the other otherwise.
+    pub fn with_fetchers(self, fetchers: Workers) -> Self {
+        Repo { fetchers, ..self }
     }
 
     /// The place.
@@ -263,6 +282,30 @@ impl Repo {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             other => other.map_err(|e| self.store_error(e)),
         }
+    }
+
+    /// Reads objects whole, several at a time, and hands them out in the order of their names here.
+    pub(crate) fn get_many(
+        &self,
+        names: &[ObjectName],
+        max_bytes: u64,
+        take: &mut ObjectTaker<'_>,
+    ) -> RepoResult<()> {
+        let fetchers = Workers(self.fetchers.0.min(names.len().saturating_sub(1)));
+        let mut stage = Ordered::new("fetch", fetchers, || {
+            let store = self.store.clone();
+            Box::new(move |name: ObjectName| store.get(&name, max_bytes))
+        });
+        let mut waiting = names.iter();
+        for name in names {
+            while stage.outstanding() <= fetchers.0 {
+                let Some(next) = waiting.next() else { break };
+                stage.give(next.clone());
+            }
+            let bytes = stage.take().expect("each name was given");
+            take(name, bytes.map_err(|e| self.store_error(e)))?;
+        }
+        Ok(())
     }
 
     /// Reads a small object and decodes it. A damaged one is mended in memory by its parity; the stored

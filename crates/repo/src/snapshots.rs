@@ -2,19 +2,19 @@
 
 use crate::error::{RepoError, RepoResult};
 use crate::names;
-use crate::open::Repo;
+use crate::open::{Repo, mend_and_decode};
 use crate::seed::Seed;
-use format::FormatError;
 use format::codec::{Compressor, Level};
 use format::gc::Tomb;
 use format::id::SnapshotId;
 use format::kind::Timestamp;
 use format::limits::RECORD_BYTES_MAX;
 use format::snapshot::Snapshot;
+use format::{FormatError, FormatResult};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::SystemTime;
-use storage::{ErrorKind, PutMode};
+use storage::{ErrorKind, ObjectName, PutMode};
 
 /// A snapshot and what the store says about it.
 #[derive(Clone, Debug)]
@@ -52,8 +52,15 @@ impl SnapshotList {
         }
         let mut list = SnapshotList::default();
         let tombs = read_tombs(repo, &mut list.unreadable_tombs)?;
-        for (id, received) in received {
-            match read_one(repo, &id) {
+        let names: Vec<ObjectName> = received.keys().map(names::snapshot).collect();
+        let mut ids = received.into_iter();
+        repo.get_many(&names, RECORD_BYTES_MAX as u64, &mut |name, bytes| {
+            let (id, received) = ids.next().expect("there are as many ids as names");
+            let first = bytes.and_then(|mut bytes| {
+                mend_and_decode(&mut bytes, |bytes| decode(repo, &id, bytes))
+                    .map_err(|e| RepoError::object(name, e))
+            });
+            match first.or_else(|_| read_one(repo, &id)) {
                 Ok(snapshot) => {
                     let forgotten = tombs.contains(&id);
                     list.snapshots.push(StoredSnapshot { snapshot, received, forgotten });
@@ -61,7 +68,8 @@ impl SnapshotList {
                 Err(e) if e.is_damage() || e.is_too_new() => list.unreadable.push((id, e)),
                 Err(e) => return Err(e),
             }
-        }
+            Ok(())
+        })?;
         list.snapshots.sort_by_key(|s| (s.snapshot.time, s.snapshot.sequence, s.snapshot.id));
         Ok(list)
     }
@@ -95,16 +103,15 @@ impl SnapshotList {
 
 /// Reads one record, from either copy.
 pub fn read_one(repo: &Repo, id: &SnapshotId) -> RepoResult<Snapshot> {
-    repo.get_mirrored(&names::snapshot(id), |bytes| {
-        let snapshot = Snapshot::decode(bytes, repo.keys())?;
-        if snapshot.id != *id {
-            return Err(FormatError::Corrupt {
-                what: "snapshot record",
-                why: "it stands under another's name",
-            });
-        }
-        Ok(snapshot)
-    })
+    repo.get_mirrored(&names::snapshot(id), |bytes| decode(repo, id, bytes))
+}
+
+fn decode(repo: &Repo, id: &SnapshotId, bytes: &[u8]) -> FormatResult<Snapshot> {
+    let snapshot = Snapshot::decode(bytes, repo.keys())?;
+    match snapshot.id == *id {
+        true => Ok(snapshot),
+        false => Err(FormatError::Corrupt { what: "snapshot record", why: "it stands under another's name" }),
+    }
 }
 
 /// Forgotten snapshots. Only an authentic tomb counts: anybody may add an object of that name.

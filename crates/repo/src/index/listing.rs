@@ -13,11 +13,17 @@ use format::limits::RECORD_BYTES_MAX;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{ErrorKind, ObjectName};
+
+static LISTINGS: AtomicU64 = AtomicU64::new(0);
 
 /// What a listing of packs found.
 #[derive(Clone, Debug, Default)]
 pub struct PackListing {
+    /// Grows with every listing this process makes: an older one must not bring back what a newer one did
+    /// not see.
+    number: u64,
     packs: HashMap<(BlobKind, PackId), u64>,
     /// The packs nobody may rely on any more.
     condemned: HashSet<PackId>,
@@ -29,7 +35,8 @@ pub struct PackListing {
 impl PackListing {
     /// Lists all packs and everything that is condemned. Index segments must have been listed before.
     pub fn read(repo: &Repo) -> RepoResult<Self> {
-        let mut listing = PackListing::default();
+        let number = LISTINGS.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut listing = PackListing { number, ..PackListing::default() };
         for folder in [names::PACKS, names::TREES] {
             repo.list(folder, |info| {
                 if let Some(pack) = names::parse_pack(&info.name) {
@@ -78,6 +85,11 @@ impl PackListing {
             Err(e) => return Err(e),
         }
         Ok(true)
+    }
+
+    /// Which of this process's listings it is, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// The length of a pack, if it is there.

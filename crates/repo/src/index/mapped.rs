@@ -263,6 +263,7 @@ mod tests {
     use super::*;
     use format::id::{BlobId, SnapshotId};
     use format::index::{BlobRow, PackRow};
+    use std::io::Write;
 
     fn segment(n: u64) -> Segment {
         let id = |i: u64| BlobId(blake3::hash(&i.to_le_bytes()).as_bytes()[..24].try_into().unwrap());
@@ -323,6 +324,45 @@ mod tests {
             bad[at] = bad[at].wrapping_add(0x81);
             assert!(SegmentFile::open(Mapping::from(bad)).is_none(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn two_million_blobs_are_found_through_the_mapping() {
+        let folder = tempfile::tempdir().unwrap();
+        let n = 2_000_000;
+        let mut keys: Vec<IndexKey> = Vec::with_capacity(n);
+        let mut noise = vec![0; 16 * n];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        keys.extend(noise.as_chunks::<16>().0.iter().map(|key| IndexKey(*key)));
+        let mut large = segment(0);
+        large.packs[0].blocks = vec![segment(1).packs[0].blocks[0]; n / 1000];
+        let row = |(i, key): (usize, &IndexKey)| BlobRow {
+            key: *key,
+            block: i as u32 / 1000,
+            rank: i as u16 % 1000,
+        };
+        large.blobs = keys.iter().enumerate().map(row).collect();
+        large.blobs.sort_unstable_by_key(|b| b.key);
+        let stored = crate::cache::Cache::at(folder.path().into()).store("seg-x", lay_out(&large));
+        drop(large);
+        assert!(matches!(stored, Mapping::Mapped(_)));
+        let file = SegmentFile::open(stored).unwrap();
+        assert!(file.filter_bytes() <= 2 * n, "two bytes a blob stay in memory at most");
+        let start = std::time::Instant::now();
+        let probes = (0..n).step_by(41);
+        let (looked_up, mut found, mut passed) = (2 * probes.len() as u32, 0, 0);
+        for i in probes {
+            found += file.find(&keys[i]).count();
+            let mut absent = keys[i];
+            absent.0[7] ^= 0x55;
+            absent.0[12] ^= 0x55;
+            passed += file.may_hold(&absent) as u32;
+            assert!(file.find(&absent).next().is_none());
+        }
+        let each = start.elapsed() / looked_up;
+        assert_eq!(found as u32, looked_up / 2);
+        assert!(passed < looked_up / 2 / 25, "{passed} absent blobs pass the filter");
+        writeln!(std::io::stderr(), "{looked_up} lookups among {n} blobs, {each:?} each").unwrap();
     }
 
     #[test]

@@ -18,10 +18,11 @@ pub use orphans::{OrphanPack, Orphans};
 use crate::cache::Cache;
 use crate::error::{RepoError, RepoResult};
 use crate::names;
-use crate::open::Repo;
+use crate::open::{Repo, mend_and_decode};
 use format::FormatError;
 use format::id::{BlobId, BlobKind, PackId};
 use format::index::{BlockPlace, IndexKey, Segment};
+use format::limits::INDEX_BYTES_MAX;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -57,12 +58,15 @@ impl Loaded {
 }
 
 /// The index of a repository as one session sees it.
+#[derive(Default)]
 pub struct Index {
     segments: Vec<Loaded>,
     highest_number: u64,
     /// Segments that could not be read, with the reason.
     pub unreadable: Vec<(String, RepoError)>,
     orphans: Vec<Orphans>,
+    /// Number of the newest listing that was taken over.
+    seen_listing: u64,
 }
 
 /// How often a listing is repeated when an object of it was gone before it could be read: it was replaced.
@@ -74,8 +78,7 @@ const CACHE_PREFIX: &str = "seg-";
 impl Index {
     /// Lists and loads all segments. What is in the cache is not fetched again.
     pub fn load(repo: &Repo, cache: &Cache) -> RepoResult<Self> {
-        let mut index =
-            Index { segments: Vec::new(), highest_number: 0, unreadable: Vec::new(), orphans: Vec::new() };
+        let mut index = Index::default();
         index.refresh(repo, cache)?;
         let used: HashSet<String> = index.segments.iter().map(|s| cache_name(&s.name)).collect();
         cache.retain(CACHE_PREFIX, |name| used.contains(name));
@@ -90,11 +93,18 @@ impl Index {
         for _ in 0..LISTINGS_MAX {
             let fresh = self.list(repo)?;
             self.unreadable.clear();
+            let (cached, absent): (Vec<_>, Vec<_>) = fresh
+                .into_iter()
+                .map(|name| (cached_segment(cache, &name), name))
+                .partition(|(f, _)| f.is_some());
+            appeared += cached.len();
+            cached.into_iter().for_each(|(file, name)| self.push(name, file.expect("it is cached")));
+            let names: Vec<ObjectName> = absent.into_iter().map(|(_, name)| name).collect();
             let mut gone = false;
-            for name in fresh {
-                match load_segment(repo, cache, &name) {
+            repo.get_many(&names, INDEX_BYTES_MAX as u64, &mut |name, bytes| {
+                match bytes.and_then(|mut bytes| take_segment(repo, cache, name, &mut bytes)) {
                     Ok(file) => {
-                        self.push(name, file);
+                        self.push(name.clone(), file);
                         appeared += 1;
                     }
                     Err(e) if e.is_damage() || e.is_too_new() => {
@@ -103,7 +113,8 @@ impl Index {
                     }
                     Err(e) => return Err(e),
                 }
-            }
+                Ok(())
+            })?;
             if !gone {
                 break;
             }
@@ -149,8 +160,13 @@ impl Index {
         self.highest_number
     }
 
-    /// Takes over what a listing saw: from now on mappings into these packs count as stored.
+    /// Takes over what a listing saw: from now on mappings into these packs count as stored. A listing older
+    /// than one that was taken over before changes nothing.
     pub fn see_packs(&mut self, listing: &PackListing) {
+        if listing.number() < self.seen_listing {
+            return;
+        }
+        self.seen_listing = listing.number();
         for segment in &mut self.segments {
             for (i, stored) in segment.stored.iter_mut().enumerate() {
                 let file = &segment.file;
@@ -298,17 +314,19 @@ pub struct IndexTotals {
     pub blobs: u64,
 }
 
-/// A segment from the cache, or from the repository into the cache.
-fn load_segment(repo: &Repo, cache: &Cache, name: &ObjectName) -> RepoResult<Arc<SegmentFile>> {
-    if let Some(mapping) = cache.map(&cache_name(name))
-        && let Some(file) = SegmentFile::open(mapping)
-    {
-        return Ok(Arc::new(file));
-    }
-    let segment = repo.get_mended(name, format::limits::INDEX_BYTES_MAX as u64, |bytes| {
-        decode_segment(repo, name, bytes)
-    })?;
-    Ok(store_segment(cache, name, &segment))
+fn cached_segment(cache: &Cache, name: &ObjectName) -> Option<Arc<SegmentFile>> {
+    SegmentFile::open(cache.map(&cache_name(name))?).map(Arc::new)
+}
+
+/// A segment from its bytes into the cache.
+fn take_segment(
+    repo: &Repo,
+    cache: &Cache,
+    name: &ObjectName,
+    bytes: &mut [u8],
+) -> RepoResult<Arc<SegmentFile>> {
+    let segment = mend_and_decode(bytes, |bytes| decode_segment(repo, name, bytes));
+    segment.map(|segment| store_segment(cache, name, &segment)).map_err(|e| RepoError::object(name, e))
 }
 
 /// Reads a segment that must have been written under this name: the cache goes by names.

@@ -7,6 +7,7 @@ mod damage;
 mod differences;
 mod faults;
 mod garbage;
+mod listing;
 mod locks;
 mod overtaken;
 mod round_trip;

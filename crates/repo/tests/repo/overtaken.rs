@@ -199,3 +199,22 @@ fn a_record_of_somebody_else_ends_the_session() {
     let list = repo::snapshots::SnapshotList::read(&world.open().unwrap()).unwrap();
     assert_eq!((list.snapshots.len(), list.unreadable.len()), (2, 0));
 }
+
+#[test]
+fn a_listing_older_than_the_loss_does_not_bring_a_pack_back() {
+    let cache = tempfile::tempdir().unwrap();
+    let (world, files, _) = kept(cache.path());
+    let (reader, _) = reader_at(&world, cache.path());
+    let old = repo::index::PackListing::read(reader.repo()).unwrap();
+    let options = Backup::new(2);
+    let mut writer = mini::start(&reader, &options).unwrap();
+    let root = mini::write_tree(&reader, &mut writer, &files, &options).unwrap();
+    assert!(world.sim.lose(&packs(&world, "packs/")[0]));
+    assert!(!writer.prepare(root, None, false).unwrap());
+    writer.abandon().unwrap();
+    let (seed, start) = (repo::seed::Seed::new([5; 32]), Default::default());
+    let mut second = repo::writer::Writer::start(reader.clone(), &old, seed, start, Default::default());
+    let again = mini::write_tree(&reader, &mut second, &files, &options).unwrap();
+    assert!(second.written().blobs > 0, "what was lost is stored");
+    assert!(second.prepare(again, None, false).unwrap());
+}
