@@ -4,5 +4,6 @@ mod damage;
 mod existing;
 mod hostile;
 mod remote;
+mod torture;
 mod whole;
 mod world;
