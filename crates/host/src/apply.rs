@@ -191,8 +191,8 @@ impl Target {
     ) -> Vec<Unapplied> {
         let owner = self.owner_wanted(attributes);
         let fresh = directory.fresh;
-        let uid = fresh.then_some(self.credentials.uid);
-        let gid = directory.new_group.filter(|_| fresh);
+        let found = directory.directory.found();
+        let (uid, gid) = (found.map(|stat| stat.uid), found.map(|stat| stat.gid));
         let inherited = directory.inherits;
         self.apply(&Way::Open(fd), Made { mode: None, uid, gid, fresh, inherited, owner }, attributes)
     }

@@ -21,6 +21,11 @@ use crate::target::{Target, TargetDir, check_name};
 const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 impl Target {
+    /// Returns user and group of this process, `None` if it may give files to others.
+    pub fn bound_to(&self) -> Option<(u32, u32)> {
+        (self.credentials.uid != 0).then_some((self.credentials.uid, self.credentials.gid))
+    }
+
     /// Opens a directory that is there already and changes nothing; `None` if the name is not a directory.
     pub fn existing_directory(&self, parent: &TargetDir, name: &[u8]) -> io::Result<Option<TargetDir>> {
         check_name(name)?;

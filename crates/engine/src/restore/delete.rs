@@ -49,12 +49,11 @@ impl Context<'_> {
     /// Whether everything in a folder was to be saved: only folders at or below a source were. Others were
     /// only on the way to one.
     pub(super) fn is_wholly_saved(&self, path: &[u8]) -> bool {
-        self.request.delete
-            && self.request.snapshot.sources.iter().any(|source| {
-                let source = source.strip_suffix(b"/").unwrap_or(source);
-                let rest = path.strip_prefix(source);
-                path.starts_with(b"/") && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            })
+        self.request.snapshot.sources.iter().any(|source| {
+            let source = source.strip_suffix(b"/").unwrap_or(source);
+            let rest = path.strip_prefix(source);
+            path.starts_with(b"/") && rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        })
     }
 
     /// Whether a rule leaves out a path of the target, itself or a folder above it.

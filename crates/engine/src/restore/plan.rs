@@ -12,7 +12,7 @@ use super::window::{Facts, Folder, Task, Window};
 use super::{Overwrite, compare::Contents};
 use crate::monitor::{Action, Phase};
 use format::kind::Kind;
-use format::tree::{Entry, KeyPath, Leaf, PathKey, dir_prefix};
+use format::tree::{Entry, KeyPath, Leaf, Owner, PathKey, dir_prefix};
 use host::TargetDir;
 use repo::browse::{Leaves, lookup};
 use repo::reader::chain;
@@ -346,8 +346,21 @@ impl<'c> Planner<'c> {
         add(&ctx.tell.sums.others_restored, 1);
         ctx.tell.item(if existed { Action::Unchanged } else { Action::New }, || path.clone(), 0);
         let keep = existed && ctx.request.overwrite == Overwrite::Never;
-        let facts = (!keep).then(|| facts.clone());
+        let facts = (!keep).then(|| self.facts_for(facts, &path));
         Some(Arc::new(Folder { dir, empty: !existed, path, facts }))
+    }
+
+    /// Folders that only lead to what was saved, such as `/home`, are nobody's loss: where this process may
+    /// not give them to their owner, they are its own.
+    fn facts_for(&self, facts: &Facts, path: &[u8]) -> Facts {
+        let mut facts = facts.clone();
+        let bound_to = self.ctx.target.as_ref().and_then(host::Target::bound_to);
+        if let Some((uid, gid)) = bound_to
+            && !self.ctx.is_wholly_saved(path)
+        {
+            Arc::make_mut(&mut facts.class).owner = Owner { uid, gid, ..Owner::default() };
+        }
+        facts
     }
 
     /// Goes to the folder whose entries have this prefix.
