@@ -371,7 +371,9 @@ impl<'c> Streaming<'c> {
         }
         // The window keeps the file until its jobs are done.
         self.number_in(window);
+        self.old = None;
         self.file.done_with_one(ctx);
+        self.file.close_if_many(ctx);
     }
 
     /// Frees what stands where the snapshot has a hole.

@@ -82,7 +82,13 @@ impl LargeFile {
             }
         }
         drop(file);
-        if ctx.open_large.load(Ordering::Relaxed) > OPEN_MAX {
+        self.close_if_many(ctx);
+    }
+
+    /// Closes the file where too many are open and it can be opened again.
+    pub(super) fn close_if_many(&self, ctx: &Context<'_>) {
+        let writable = self.task.entry.class.mode & 0o200 != 0;
+        if writable && ctx.open_large.load(Ordering::Relaxed) > OPEN_MAX {
             self.close(ctx);
         }
     }

@@ -123,7 +123,8 @@ pub(super) type BlockRange = Range<u32>;
 impl Window {
     /// Whether it is time to execute it.
     pub(super) fn is_full(&self) -> bool {
-        self.tasks.len() + self.pieces.len() + self.links.len() + self.finished.len() >= WINDOW_WEIGHT_MAX
+        let things = self.tasks.len() + self.large.len() + self.pieces.len() + self.links.len();
+        things + self.finished.len() >= WINDOW_WEIGHT_MAX
     }
 
     /// Whether there is nothing in it.

@@ -262,3 +262,25 @@ fn a_cancelled_restore_is_completed_by_the_next() {
     assert_eq!(outcome.files_unchanged + outcome.files_restored, 3001);
     assert_eq!(inventory_below(&world.target()), inventory_below(&world.source()));
 }
+
+#[test]
+fn hundreds_of_large_files_are_changed_in_place_with_few_of_them_open() {
+    let world = World::new();
+    // Two chunks each, most of them shared: small enough to be many.
+    let (shared, files) = (noise(1, 600_000), 250u64);
+    for n in 0..files {
+        let path = world.source().join(format!("f{n}"));
+        fs::write(&path, &shared).unwrap();
+        File::options().write(true).open(&path).unwrap().write_all_at(&n.to_le_bytes(), 599_000).unwrap();
+        set_time(&path, UNIX_EPOCH);
+    }
+    let snapshot = world.backup();
+    world.restore_well(&snapshot, |_| {});
+    for n in 0..files {
+        let file = File::options().write(true).open(world.target().join(format!("f{n}"))).unwrap();
+        file.write_all_at(b"changed", 0).unwrap();
+    }
+    let (outcome, _) = world.restore_well(&snapshot, |_| {});
+    assert_eq!(outcome.files_restored, files);
+    assert_eq!(inventory_below(&world.target()), inventory_below(&world.source()));
+}
