@@ -11,7 +11,7 @@ use crate::names;
 use crate::reader::{Reader, chain};
 use crate::snapshots::SnapshotList;
 use format::id::{BlobId, BlobKind, PackId};
-use format::tree::{Entry, KeyPath, Node};
+use format::tree::{Content, Entry, KeyPath, Node};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
@@ -48,6 +48,11 @@ pub(super) fn check_snapshots(
     Ok(())
 }
 
+/// Whether the store did not answer: then nothing can be said about what it holds.
+fn is_line_trouble(e: &RepoError) -> bool {
+    e.store_kind().is_some() && !e.is_damage()
+}
+
 struct Walk<'a> {
     reader: &'a Reader,
     listing: &'a PackListing,
@@ -69,11 +74,11 @@ impl Walk<'_> {
         let path_of = |key: &[u8]| KeyPath::parse(key).map(|p| p.display_bytes()).unwrap_or_default();
         let mut is_clean = true;
         match read_node(self.reader, &id) {
-            Err(e) if e.is_damage() => {
+            Err(e) if is_line_trouble(&e) => return Err(e),
+            Err(e) => {
                 self.report(BlobKind::Tree, id, chain(&e), snapshot, near);
                 return Ok(false);
             }
-            Err(e) => return Err(e),
             Ok(Node::Index { children, .. }) => {
                 for child in children {
                     is_clean &= self.node(snapshot, child.id, &path_of(&child.last_key))?;
@@ -113,6 +118,12 @@ impl Walk<'_> {
                 }
                 Ok(false)
             }
+            Err(e) if !is_line_trouble(&e) => {
+                if let Content::ExtentTree { id, .. } = &entry.content {
+                    self.report(BlobKind::Tree, *id, chain(&e), snapshot, path);
+                }
+                Ok(false)
+            }
             other => other.map(|_| is_clean),
         }
     }
@@ -129,7 +140,9 @@ impl Walk<'_> {
         match self.reader.read(kind, id) {
             Ok(_) => Ok(None),
             Err(RepoError::MissingBlob { why, .. }) => Ok(Some(why)),
-            Err(e) => Err(e),
+            Err(e) if is_line_trouble(&e) => Err(e),
+            // Too new, or sealed for other keys: the pack is broken, and whether this blob is cannot be told.
+            Err(e) => Ok(Some(chain(&e))),
         }
     }
 

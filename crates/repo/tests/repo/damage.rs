@@ -260,3 +260,35 @@ fn data_packs_with_parity_are_mended() {
     assert!(mini::restore(&reader, done.snapshot.root).unwrap() == files);
     assert!(!reader.mended_packs().is_empty());
 }
+
+#[test]
+fn a_maintainer_checks_without_reading_contents() {
+    use format::keys::{Capability, Key};
+    let sound = sound(5);
+    let world = place(&sound.objects);
+    let credential = repo::Credential::Random(Key::new([9; 32]));
+    let slot = repo::NewSlot {
+        credential: credential.clone(),
+        is_recovery: false,
+        capability: Capability::Maintain,
+        cost: format::slot::ArgonCost::default(),
+        label: "maintainer".into(),
+    };
+    let store = || Arc::new(world.sim.connect());
+    let mut owner = repo::Repo::open(store(), &world.credential(), &Default::default()).unwrap();
+    owner.add_slot(&slot, Timestamp::default(), &mut Seed::new([4; 32])).unwrap();
+    let reader = || {
+        let repo = repo::Repo::open(store(), &credential, &Default::default()).unwrap();
+        Arc::new(Reader::open(Arc::new(repo), repo::cache::Cache::none()).unwrap())
+    };
+    let report = checked(&reader(), ReadShare::Everything);
+    assert_eq!(report.findings, []);
+    assert!(report.packs_read > 5 && report.blobs_verified > 0);
+    let (_, refused) = restore_what_can_be(&reader(), sound.kept[0].0.root).unwrap();
+    assert!(refused.len() > 20 && refused.iter().all(|(_, e)| !e.is_damage()), "not allowed is not lost");
+    let packs: Vec<_> = sound.objects.keys().filter(|n| n.as_str().starts_with("packs/")).collect();
+    packs.iter().for_each(|name| assert!(world.sim.damage(name, |bytes| bytes[200] ^= 1)));
+    let report = checked(&reader(), ReadShare::Everything);
+    assert!(packs.iter().all(|name| report.findings.iter().any(|f| f.what == name.as_str())));
+    assert!(report.findings.iter().any(|f| !f.hurts.is_empty()), "what may be hurt is named");
+}

@@ -103,7 +103,7 @@ fn leaves_taken_over_from_a_parent_are_proven() {
     let memory = std::fs::read_dir(cache.path()).unwrap().flatten();
     let memory = memory.map(|e| e.path()).find(|p| p.ends_with(format!("seen-{}", parent.id))).unwrap();
     let bytes = std::fs::read(&memory).unwrap();
-    std::fs::write(&memory, &bytes[8..]).unwrap();
+    std::fs::write(&memory, &bytes[bytes.len() - 32..]).unwrap();
     let name = &packs(&world, "packs/")[0];
     let lost = world.sim.objects()[name].clone();
     world.sim.lose(name);
