@@ -169,7 +169,7 @@ pub fn restore(
         std::fs::remove_dir(&request.target).ok();
     }
     if selected? == 0 {
-        return Err(RepoError::NoPath("nothing fits the rules".into()));
+        return Err(RepoError::NoPath("(the rules leave out everything)".into()));
     }
     Ok(ctx.tell.sums.outcome())
 }

@@ -91,28 +91,7 @@ impl<'c> Planner<'c> {
             tree_damaged: false,
             lone: None,
         };
-        let mut facts = None;
-        if !path.is_empty() {
-            let no_path = || RepoError::NoPath(String::from_utf8_lossy(&shown).into_owned());
-            match lookup(ctx.reader, root, &PathKey::of(path)) {
-                Ok(None) => return Err(no_path()),
-                Ok(Some(entry)) if entry.kind() != Kind::Directory => {
-                    let name = target_name(path.len() == 1, path.last().expect("the path is not empty"));
-                    planner.lone = Some((name.to_vec(), entry));
-                }
-                Ok(Some(entry)) => {
-                    facts = Some(Facts { class: entry.class.clone(), mtime: entry.mtime });
-                    planner.base = dir_prefix(path);
-                    planner.selected += u64::from(!ctx.request.rules.judge_anything_saved());
-                }
-                // What is in it may be readable all the same.
-                Err(e) if e.is_damage() => {
-                    ctx.tell.damage(shown.clone(), "read the tree", &e);
-                    planner.base = dir_prefix(path);
-                }
-                Err(e) => return Err(e),
-            }
-        }
+        let facts = if path.is_empty() { None } else { planner.find(path, &shown)? };
         if planner.lone.is_none() {
             planner.leaves = Some(Leaves::from_key(ctx.reader, root, &planner.base)?);
         }
@@ -132,6 +111,28 @@ impl<'c> Planner<'c> {
             entries_ended: false,
         });
         Ok(planner)
+    }
+
+    /// Looks the selected path up: the contents of a folder are wanted, or a lone file.
+    fn find(&mut self, path: &[Vec<u8>], shown: &[u8]) -> RepoResult<Option<Facts>> {
+        match lookup(self.ctx.reader, self.ctx.request.snapshot.root, &PathKey::of(path)) {
+            Ok(None) => return Err(RepoError::NoPath(String::from_utf8_lossy(shown).into_owned())),
+            Ok(Some(entry)) if entry.kind() != Kind::Directory => {
+                let name = target_name(path.len() == 1, path.last().expect("the path is not empty"));
+                self.lone = Some((name.to_vec(), entry));
+                return Ok(None);
+            }
+            Ok(Some(entry)) => {
+                self.base = dir_prefix(path);
+                self.selected += u64::from(!self.ctx.request.rules.judge_anything_saved());
+                return Ok(Some(Facts { class: entry.class.clone(), mtime: entry.mtime }));
+            }
+            // What is in it may be readable all the same.
+            Err(e) if e.is_damage() => self.ctx.tell.damage(shown.to_vec(), "read the tree", &e),
+            Err(e) => return Err(e),
+        }
+        self.base = dir_prefix(path);
+        Ok(None)
     }
 
     /// The next window; `None` at the end, or when everything is to stop.
