@@ -153,6 +153,14 @@ pub(crate) enum Command {
     Version(commands::version::Args),
 }
 
+impl Command {
+    /// Whether a signal must not end it between two steps.
+    pub(crate) fn changes_something(&self) -> bool {
+        use Command::*;
+        matches!(self, Init(_) | Backup(_) | Restore(_) | Dump(_) | Key(_) | Forget(_) | Tag(_) | Repo(_))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     let out = Output::new(&global);
-    let cancel = Cancel::listen().unwrap_or_default();
+    // What only reads may end at any moment; the others end well, or at the second signal.
+    let cancel =
+        if command.changes_something() { Cancel::listen().unwrap_or_default() } else { Cancel::default() };
     let session = Session { global, out, cancel };
     let ended = dispatch(&session, command).and_then(|exit| session.out.flush().map(|()| exit));
     let exit = match ended {

@@ -63,7 +63,12 @@ impl Output {
             writeln!(out, "{text}")?;
             if self.is_terminal { out.flush() } else { Ok(()) }
         };
-        self.bars.suspend(|| write(&mut self.results())).map_err(broken)
+        // A list may have millions of lines; taking the bar away for each has its price.
+        let written = match self.draws_progress {
+            true => self.bars.suspend(|| write(&mut self.results())),
+            false => write(&mut self.results()),
+        };
+        written.map_err(broken)
     }
 
     /// An object of the result, on a line of its own.

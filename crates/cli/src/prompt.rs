@@ -1,9 +1,9 @@
 //! Questions to a person at a terminal. Without a terminal nobody is asked and nothing waits.
 
 use crate::error::{Exit, Failure, Outcome, local};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use zeroize::Zeroizing;
 
 /// Whether there is a person to ask: both ends of the conversation are a terminal.
@@ -19,49 +19,84 @@ fn terminal() -> Outcome<File> {
         .map_err(|e| local("cannot ask: there is no terminal", e))
 }
 
-/// Turns the echo of a terminal off for as long as it lives.
-struct Silence<'a> {
+/// Takes every key as it is pressed, for as long as it lives: nothing is shown, and Ctrl-C is a key like
+/// others, so that no signal can leave the terminal silent.
+struct Keys<'a> {
     terminal: &'a File,
     before: Termios,
 }
 
-impl<'a> Silence<'a> {
-    fn over(terminal: &'a File) -> io::Result<Self> {
+impl<'a> Keys<'a> {
+    fn of(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        silent.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(terminal, OptionalActions::Flush, &silent)?;
-        Ok(Silence { terminal, before })
+        let mut raw = before.clone();
+        raw.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(terminal, OptionalActions::Flush, &raw)?;
+        Ok(Keys { terminal, before })
+    }
+
+    fn next(&self) -> io::Result<u8> {
+        let mut key = [0];
+        let mut terminal = self.terminal;
+        terminal.read_exact(&mut key)?;
+        Ok(key[0])
     }
 }
 
-impl Drop for Silence<'_> {
+impl Drop for Keys<'_> {
     fn drop(&mut self) {
         // Failing here leaves a silent terminal, which no second try would mend.
         tcsetattr(self.terminal, OptionalActions::Now, &self.before).ok();
     }
 }
 
-fn read_line(terminal: &File) -> io::Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::with_capacity(1024));
-    if BufReader::new(terminal).read_line(&mut line)? == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
+const BACKSPACE: [u8; 2] = [8, 127];
+const CTRL_U: u8 = 21;
+
+/// Asks and reads a line. What is typed is shown only where it is no secret; what was typed before the
+/// question is no answer to it.
+fn read_line(mut terminal: &File, question: &str, is_secret: bool) -> io::Result<Zeroizing<String>> {
+    let keys = Keys::of(terminal)?;
+    write!(terminal, "{question}")?;
+    let mut line = Zeroizing::new(Vec::with_capacity(1024));
+    loop {
+        match keys.next()? {
+            b'\n' | b'\r' => break,
+            CTRL_C | CTRL_D => return Err(io::Error::new(io::ErrorKind::Interrupted, "cancelled")),
+            CTRL_U => line.clear(),
+            key if BACKSPACE.contains(&key) => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            key => {
+                line.push(key);
+                if !is_secret {
+                    terminal.write_all(&[key])?;
+                }
+            }
+        }
     }
-    let len = line.trim_end_matches(['\r', '\n']).len();
-    line.truncate(len);
-    Ok(line)
+    drop(keys);
+    terminal.write_all(b"\n")?;
+    let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("this is not UTF-8"))?;
+    Ok(Zeroizing::new(text.to_string()))
+}
+
+fn ask(question: &str, is_secret: bool) -> Outcome<Zeroizing<String>> {
+    let mut terminal = terminal()?;
+    read_line(&terminal, question, is_secret).map_err(|e| match e.kind() {
+        io::ErrorKind::Interrupted => {
+            writeln!(terminal).ok();
+            Failure::new(Exit::Interrupted, "cancelled")
+        }
+        _ => local("cannot ask", e),
+    })
 }
 
 /// Asks for something that must not be seen.
 pub(crate) fn secret(question: &str) -> Outcome<Zeroizing<String>> {
-    let mut terminal = terminal()?;
-    let mut ask = || {
-        write!(terminal, "{question}: ")?;
-        let silence = Silence::over(&terminal)?;
-        read_line(silence.terminal)
-    };
-    ask().map_err(|e| local(format!("cannot ask for the {}", question.to_lowercase()), e))
+    ask(&format!("{question}: "), true)
 }
 
 /// Asks for a new password, twice.
@@ -79,11 +114,6 @@ pub(crate) fn new_password() -> Outcome<Zeroizing<String>> {
 /// Asks a question whose answer is yes or no; only a whole `yes` is one.
 #[cfg(feature = "sftp")]
 pub(crate) fn yes(question: &str) -> Outcome<bool> {
-    let mut terminal = terminal()?;
-    let mut ask = || {
-        write!(terminal, "{question} (yes/no): ")?;
-        read_line(&terminal)
-    };
-    let answer = ask().map_err(|e| local("cannot ask", e))?;
+    let answer = ask(&format!("{question} (yes/no): "), false)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }

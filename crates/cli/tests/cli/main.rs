@@ -7,3 +7,4 @@ mod json;
 mod keys;
 mod kills;
 mod support;
+mod terminal;

@@ -99,6 +99,11 @@ impl Machine {
 
     pub(crate) fn command(&self) -> Command {
         let program = if self.as_nobody { self.root.join("lifeboat") } else { LIFEBOAT.into() };
+        self.command_of(program)
+    }
+
+    /// Another program with the machine's environment.
+    pub(crate) fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().current_dir(&self.root).stdin(Stdio::null());
         command
