@@ -63,9 +63,9 @@ impl Context<'_> {
         }
         let components: Vec<&[u8]> =
             path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-        let judge =
-            |n: usize| self.request.rules.judge_saved(&components[..n], is_directory || n < components.len());
-        (1..=components.len()).rev().find_map(judge).unwrap_or(false)
+        let judge = |n: usize| self.judge(&components[..n], is_directory || n < components.len());
+        // The selected folder is restored whatever the rules say about it and what is above it.
+        (self.selected_depth() + 1..=components.len()).rev().find_map(judge).unwrap_or(false)
     }
 }
 

@@ -124,6 +124,24 @@ impl Context<'_> {
         self.target.as_ref().expect("only a dry run has no target, and it asks for none")
     }
 
+    /// Number of components from `/` to the selected folder.
+    fn selected_depth(&self) -> usize {
+        self.request.path.iter().filter(|name| ***name != *b"/").count()
+    }
+
+    /// Whether rules leave out a path, given from `/`; `None` if none speaks about it. Patterns with a slash
+    /// count from the selected folder, too.
+    fn judge(&self, path: &[&[u8]], is_directory: bool) -> Option<bool> {
+        let rules = &self.request.rules;
+        let from_root = rules.judge_saved(path, is_directory);
+        match self.selected_depth() {
+            skip if skip > 0 && skip < path.len() => {
+                rules.judge_saved(&path[skip..], is_directory).or(from_root)
+            }
+            _ => from_root,
+        }
+    }
+
     /// What a folder gets about which the snapshot says nothing.
     fn private_folder(&self) -> Arc<Class> {
         Arc::new(Class {

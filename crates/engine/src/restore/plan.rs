@@ -221,18 +221,10 @@ impl<'c> Planner<'c> {
         if path.first() == Some(&&b"/"[..]) {
             path.remove(0);
         }
-        let rules = &self.ctx.request.rules;
-        let is_directory = kind == Kind::Directory;
         if path.is_empty() {
             return above;
         }
-        let mut judged = rules.judge_saved(&path, is_directory);
-        // Patterns with a slash count from the selected folder, too.
-        let skip = self.ctx.request.path.iter().filter(|name| ***name != *b"/").count();
-        if skip > 0 && skip < path.len() {
-            judged = rules.judge_saved(&path[skip..], is_directory).or(judged);
-        }
-        judged.map_or(above, |excluded| !excluded)
+        self.ctx.judge(&path, kind == Kind::Directory).map_or(above, |excluded| !excluded)
     }
 
     fn take_entry(&mut self, key: &[u8], entry: Entry) -> RepoResult<()> {

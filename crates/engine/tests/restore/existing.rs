@@ -178,11 +178,14 @@ fn delete_removes_what_the_snapshot_does_not_have_and_nothing_else() {
         fs::write(world.target().join("empty/extra"), b"x").unwrap();
         fs::write(world.target().join("extra"), b"x").unwrap();
         fs::write(world.target().join("extra.keep"), b"x").unwrap();
+        fs::write(world.target().join("kept here"), b"x").unwrap();
         symlink(&outside, world.target().join("d/out")).unwrap();
     };
     litter();
     let mut rules = Rules::default();
     rules.exclude(b"*.keep", "test", false).unwrap();
+    // From the selected folder on.
+    rules.exclude(b"/kept here", "test", false).unwrap();
     let rules = Arc::new(rules);
     let before = inventory(&world.target());
     let (plan, ear) = world.restore_well(&snapshot, |r| {
@@ -193,8 +196,9 @@ fn delete_removes_what_the_snapshot_does_not_have_and_nothing_else() {
     let planned = ear.actions(Action::Deleted);
     let (outcome, ear) = world.restore_well(&snapshot, |r| (r.delete, r.rules) = (true, rules.clone()));
     assert_eq!((outcome.deleted, ear.actions(Action::Deleted)), (4, planned));
-    assert!(world.target().join("extra.keep").exists());
-    fs::remove_file(world.target().join("extra.keep")).unwrap();
+    for name in ["extra.keep", "kept here"] {
+        fs::remove_file(world.target().join(name)).unwrap();
+    }
     world.restore_well(&snapshot, |_| {});
     assert_eq!(inventory_below(&world.target()), inventory_below(&world.source()));
     assert_eq!(fs::read(outside.join("precious")).unwrap(), b"kept");
