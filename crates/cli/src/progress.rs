@@ -246,7 +246,7 @@ impl Monitor for Reporter {
     }
 
     fn note(&self, note: &Note) {
-        if note.severity == Severity::Info && self.out.verbose == 0 {
+        if note.severity == Severity::Info && note.during == "walk" && self.out.verbose == 0 {
             return;
         }
         if self.out.json {

@@ -324,5 +324,10 @@ fn open_failure(place: &str, error: RepoError) -> Failure {
 }
 
 fn open_with(store: &Arc<dyn Store>, credential: &Credential, place: &str) -> Outcome<Repo> {
-    Repo::open(store.clone(), credential, &OpenOptions::default()).map_err(|e| open_failure(place, e))
+    let repo = Repo::open(store.clone(), credential, &OpenOptions::default());
+    let repo = repo.map_err(|e| open_failure(place, e))?;
+    let place = store.capabilities();
+    // A distant place answers many small requests at once as fast as one.
+    let fetchers = if place.local { 0 } else { place.parallel_requests.clamp(1, 16) };
+    Ok(repo.with_fetchers(Workers(fetchers)))
 }

@@ -101,7 +101,9 @@ impl<'a> Pass<'a> {
         let whole_max = repo.parameters().whole_file_bytes_max;
         let make = || batch_reader(repo.keys().clone(), whole_max, buffers.clone());
         let trusts = request.mode != Mode::Full;
-        let trusted_since = request.parent.as_ref().filter(|_| trusts).map(|p| p.time);
+        // A claimed time later than the run's own end says nothing about when it really began.
+        let parent = request.parent.as_ref().filter(|p| trusts && p.time <= p.end);
+        let trusted_since = parent.map(|p| p.time);
         let mounts = request.parent.as_ref().map(|p| p.mounts.clone()).unwrap_or_default();
         Ok(Pass {
             reading: Ordered::new("read", request.read_workers, make),

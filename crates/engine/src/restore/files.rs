@@ -98,6 +98,8 @@ fn decide(ctx: &Context<'_>, task: &Task) -> io::Result<Decision> {
     }
     let is_file = stat.kind == Kind::File;
     Ok(match (task.entry.kind() == Kind::File, same) {
+        // Its other name may lie outside the target: new attributes would reach it there.
+        (true, true) if stat.nlink > 1 && task.entry.link_group.is_none() => Decision::Replace,
         (true, true) => Decision::Refresh(stat),
         (true, false) if is_file => Decision::Update(stat),
         (false, true) => Decision::Keep(stat),
