@@ -14,7 +14,7 @@ FAMILY_SECRET, FAMILY, REPOSITORY = bytes([2]) * 32, bytes([1]) * 16, bytes([3])
 
 def vectors():
     with open(PAGE, encoding="utf-8") as page:
-        return dict(re.findall(r"^([a-z0-9_.]+) = (\S+)$", page.read(), re.MULTILINE))
+        return dict(re.findall(r"^([a-z0-9_.]+) = (.+)$", page.read(), re.MULTILINE))
 
 
 TEXT = vectors()
@@ -44,6 +44,7 @@ def check_slots(keys):
     assert reader.open_slot(plain, reader.Secret(1, b"Tide"), bytes([7]) * 8, REPOSITORY, FAMILY) is None
     secret = reader.decode_text_key(TEXT["textkey"])
     assert secret == bytes([11]) * 32
+    assert reader.combine_shares([TEXT["share.3"], TEXT["share.1"]]) == secret
     plain = BYTES["slot.keyfile.covered"][32:]
     gained = reader.open_slot(plain, reader.Secret(2, secret), bytes([7]) * 8, REPOSITORY, FAMILY)
     assert gained == {n: keys[n] for n in range(4, 13)}
@@ -62,6 +63,7 @@ def check_parity():
         if round_number % 5 == 0:
             damaged[-160:] = bytes(160)
         assert reader.covered_bytes(bytes(damaged))[0] == right
+    assert reader.is_writers(50_000, 512, int(TEXT["parity.six.groups"]))
 
 
 if __name__ == "__main__":

@@ -170,25 +170,30 @@ def gf_solve(rows):
     return [right for _, right in rows]
 
 
-def shard_counts(covered, shard):
-    """Data shards and groups."""
-    n = max(1, -(-covered // shard))
-    return n, -(-n // 30)
+def shard_count(covered, shard):
+    return max(1, -(-covered // shard))
 
 
-def section_length(covered, shard):
-    n, groups = shard_counts(covered, shard)
+def section_length(n, groups, shard):
     return 16 * (n + 3 * groups) + 3 * groups * shard
+
+
+def group_count(covered, shard, section):
+    """The number of groups that a section of this length has."""
+    n = shard_count(covered, shard)
+    groups, rest = divmod(section - 16 * n, 3 * shard + 48)
+    check(rest == 0 and 1 <= groups <= n and -(-n // groups) <= 255, "parity has another length than it should")
+    return groups
 
 
 class Shards:
     """An object cut into data and parity shards, each of which is intact or not."""
 
-    def __init__(self, raw, covered, shard):
-        self.covered, self.shard = covered, shard
-        self.n, self.groups = shard_counts(covered, shard)
+    def __init__(self, raw, covered, shard, groups):
+        self.covered, self.shard, self.groups = covered, shard, groups
+        self.n = shard_count(covered, shard)
         table = 8 * (self.n + 3 * self.groups)
-        section = raw[covered : covered + section_length(covered, shard)]
+        section = raw[covered : covered + section_length(self.n, groups, shard)]
         self.tables = section[:table], section[len(section) - table :]
         self.data = [raw[i * shard : min((i + 1) * shard, covered)] for i in range(self.n)]
         self.parity = [section[table + i * shard : table + (i + 1) * shard] for i in range(3 * self.groups)]
@@ -231,11 +236,31 @@ class Shards:
             self.data[i] = solved[: min(self.shard, self.covered - i * self.shard)]
 
 
-def writer_shard(covered):
-    shard = 64
+def writer_shard(covered, shard):
     while -(-covered // shard) > 1920:
         shard *= 2
     return shard
+
+
+def survives(covered, shard, groups, percent):
+    """Whether a data pack with so many groups survives damage of so many percent in one piece."""
+    n = shard_count(covered, shard)
+    burst = -(-(covered + section_length(n, groups, shard) + 160) * percent // 100)
+    touched = -(-(burst - 1) // shard) + 1
+    return 2 * groups + (n - 1) % groups + 1 > touched
+
+
+def is_writers(covered, shard, groups):
+    """Whether a writer makes such a cut: of a small object, or of a data pack for some rate."""
+    n = shard_count(covered, shard)
+    if shard == writer_shard(covered, 64) and groups == -(-n // 30):
+        return True
+    fewest = -(-n // 255)
+    return shard == writer_shard(covered, 512) and any(
+        (groups == n or survives(covered, shard, groups, percent))
+        and not any(survives(covered, shard, fewer, percent) for fewer in range(fewest, groups))
+        for percent in range(1, 21)
+    )
 
 
 class Footer:
@@ -261,18 +286,21 @@ class Footer:
         shard = footer.shard
         if footer.parity:
             check(shard >= 64 and shard & (shard - 1) == 0, "shard length is not allowed")
-            check(footer.parity == section_length(footer.covered, shard), "parity has another length than it should")
+            footer.groups = group_count(footer.covered, shard, footer.parity)
         return footer
 
 
 def lost_footer_candidates(length):
-    """Covered and shard lengths that a writer could have used for an object of this length."""
+    """Covered and shard lengths and groups that a writer could have used for an object of this length."""
     for shard in (64 << i for i in range(26)):
         for n in range(1, 1921):
-            groups = -(-n // 30)
-            covered = length - 160 - 16 * (n + 3 * groups) - 3 * groups * shard
-            if covered > 0 and -(-covered // shard) == n and writer_shard(covered) == shard:
-                yield covered, shard
+            # What n data shards leave is parity: one number of groups can be right, or none.
+            left = length - 160 - 16 * n - n * shard
+            fewest, most = -(-left // (3 * shard + 48)), (left + shard - 1) // (3 * shard + 48)
+            for groups in range(max(1, fewest), min(n, most) + 1):
+                covered = length - 160 - section_length(n, groups, shard)
+                if covered > 0 and shard_count(covered, shard) == n and is_writers(covered, shard, groups):
+                    yield covered, shard, groups
 
 
 def covered_bytes(raw):
@@ -280,8 +308,8 @@ def covered_bytes(raw):
     try:
         footer = Footer.find(raw[-160:], len(raw))
     except Damaged as why:
-        for covered, shard in lost_footer_candidates(len(raw)):
-            data, complete = Shards(raw, covered, shard).repair()
+        for covered, shard, groups in lost_footer_candidates(len(raw)):
+            data, complete = Shards(raw, covered, shard, groups).repair()
             if complete:
                 return data, f"{why}; the rest agrees with its parity", None
         raise
@@ -289,7 +317,7 @@ def covered_bytes(raw):
     if H(data) == footer.hash:
         return data, None, footer.directory
     check(footer.parity, "hash is wrong, and there is no parity")
-    data, _ = Shards(raw, footer.covered, footer.shard).repair()
+    data, _ = Shards(raw, footer.covered, footer.shard, footer.groups).repair()
     check(H(data) == footer.hash, "hash is wrong, and more is damaged than parity can repair")
     return data, "hash is wrong; repaired by parity", footer.directory
 
@@ -349,6 +377,49 @@ def decode_text_key(text):
     return raw[:32]
 
 
+def decode_share(text):
+    """The bytes of a share: each line of 24 characters holds 12, and a check that knows its place."""
+    lines = "".join(line for line in text.splitlines(True) if not line.startswith("#"))
+    plain = "".join(lines.upper().split()).replace("-", "").translate(str.maketrans("OIL", "011"))
+    if not plain or len(plain) % 24 or any(c not in ALPHABET for c in plain):
+        raise Refused("a share is made of lines of 24 letters and digits")
+    share = b""
+    for i in range(0, len(plain), 24):
+        value = 0
+        for character in plain[i : i + 24]:
+            value = value << 5 | ALPHABET.index(character)
+        raw = value.to_bytes(15, "big")
+        if DK("lifeboat 2026 v1 share line", bytes([i // 24]) + raw[:12])[:3] != raw[12:]:
+            raise Refused(f"line {i // 24 + 1} of the share is mistyped")
+        share += raw[:12]
+    check(share[0] == 1, "share of another version")
+    return share
+
+
+def combine_shares(texts):
+    """The secret of enough shares: the value at 0 of the polynomials through them, byte by byte."""
+    exponential, logarithm = [0] * 510, [0] * 256
+    power = 1
+    for i in range(255):
+        exponential[i] = exponential[i + 255] = power
+        logarithm[power] = i
+        power = power << 1 ^ (0x11D if power & 0x80 else 0)
+    shares = [decode_share(text) for text in texts]
+    needed, shares = shares[0][9], {share[11]: share for share in shares}
+    check(len(shares) >= needed, f"{needed} shares are needed")
+    check(len({share[1:11] for share in shares.values()}) == 1, "these shares are of different sets")
+    points = dict(list(shares.items())[:needed])
+    secret = bytearray(32)
+    for x, share in points.items():
+        weight = sum(logarithm[y] - logarithm[x ^ y] for y in points if y != x) % 255
+        for i, value in enumerate(share[12:44]):
+            secret[i] ^= exponential[logarithm[value] + weight] if value else 0
+    first = next(iter(points.values()))
+    right = DK("lifeboat 2026 v1 shared key check", first[1:11] + bytes(secret))[:16] == first[44:60]
+    check(right, "at least one of the shares is wrong")
+    return bytes(secret)
+
+
 class Secret:
     """What the user has: a password (kind 1), a key file (2) or a recovery key (3)."""
 
@@ -364,7 +435,13 @@ class Secret:
             if path:
                 with open(path, encoding="utf-8") as file:
                     return Secret(kind, decode_text_key(strip_key_file(file)))
-        raise Refused("give --password-file, --key-file or --recovery-key-file")
+        if arguments.share_file:
+            texts = []
+            for path in arguments.share_file:
+                with open(path, encoding="utf-8") as file:
+                    texts.append(file.read())
+            return Secret(3, combine_shares(texts))
+        raise Refused("give --password-file, --key-file, --recovery-key-file or --share-file")
 
     def material(self, salt, cost):
         if self.kind != 1:
@@ -567,8 +644,8 @@ def scrub_object(path, match):
             return problem
         if raw[-160:-80] != raw[-80:]:
             return "the two footers differ; the contents are right"
-        footer = Footer(raw[-80:])
-        if footer.parity and not Shards(raw, footer.covered, footer.shard).section_is_right():
+        footer = Footer.find(raw[-160:], len(raw))
+        if footer.parity and not Shards(raw, footer.covered, footer.shard, footer.groups).section_is_right():
             return "the parity is damaged; the contents are right"
         if pack not in (None, whole) or start not in (None, whole[:32]):
             return "its hash is not in its name"

@@ -528,6 +528,7 @@ def arguments():
     secret.add_argument("--password-file", metavar="F", help="the password is the first line of this file")
     secret.add_argument("--key-file", metavar="F")
     secret.add_argument("--recovery-key-file", metavar="F")
+    secret.add_argument("--share-file", metavar="F", action="append", help="a share of the recovery key")
     parser.add_argument("--no-index", action="store_true", help="use the directories of the packs only")
     parser.add_argument("--forgotten", action="store_true", help="also snapshots that were forgotten")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -72,6 +72,18 @@ impl Chunker {
         }
     }
 
+    /// A chunker with the same table that cuts to other sizes.
+    pub fn resized(&self, sizes: ChunkSizes) -> Self {
+        assert!(sizes.is_valid(), "sizes are checked where they are read");
+        let bits = sizes.average_bytes.trailing_zeros();
+        Chunker {
+            sizes,
+            mask_strict: high_mask(bits + NORMALISATION_BITS),
+            mask_loose: high_mask(bits - NORMALISATION_BITS),
+            ..self.clone()
+        }
+    }
+
     /// The sizes it cuts to.
     pub fn sizes(&self) -> ChunkSizes {
         self.sizes
@@ -193,6 +205,15 @@ mod tests {
         let ours = chunks(&c, &data).len();
         let theirs = fastcdc::v2020::FastCDC::new(&data, 256 << 10, 1 << 20, 4 << 20).count();
         assert!(ours.abs_diff(theirs) * 4 <= theirs, "ours {ours}, reference {theirs}");
+    }
+
+    #[test]
+    fn a_resized_chunker_cuts_like_one_made_with_these_sizes() {
+        let key = Key::new([7; 32]);
+        let data = noise(3, 300_000);
+        let (made, resized) =
+            (Chunker::new(&key, SMALL), Chunker::new(&key, ChunkSizes::NORMAL).resized(SMALL));
+        assert!(chunks(&made, &data) == chunks(&resized, &data));
     }
 
     #[test]

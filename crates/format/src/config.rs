@@ -10,7 +10,8 @@ use crate::error::{FormatError, FormatResult};
 use crate::id::{FamilyId, RepoId, SlotId};
 use crate::keys::Keys;
 use crate::kind::Timestamp;
-use crate::limits::RECORD_BYTES_MAX;
+use crate::limits::{MINIMUM_AGES_MAX, RECORD_BYTES_MAX};
+use crate::parity::PERCENT_MAX;
 use crate::record::{RecordReader, RecordWriter};
 use crate::seal::Suite;
 use crate::wire::{Reader, Write};
@@ -35,6 +36,15 @@ pub struct Identity {
     pub created: Timestamp,
 }
 
+/// A setting of how old a snapshot must be before it may be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinimumAge {
+    /// In force from here on, by the store's clock, until the next setting.
+    pub since: Timestamp,
+    /// Seconds since the store received the snapshot.
+    pub secs: u64,
+}
+
 /// How a repository cuts, packs and behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
@@ -48,12 +58,15 @@ pub struct Parameters {
     pub pack_bytes: u64,
     /// A tree pack is closed at this many bytes.
     pub tree_pack_bytes: u64,
-    /// Whether data packs carry parity.
-    pub data_parity: bool,
+    /// Damage in one piece that a data pack survives by its parity, in percent of its length; 0 without.
+    pub data_parity_percent: u8,
     /// The key slots that were made on purpose; others are tried last.
     pub slots: Vec<SlotId>,
     /// Grows with every change of this record.
     pub generation: u64,
+    /// Settings of the minimum age, oldest first; a snapshot must fulfil those in force when it was received
+    /// and all later ones.
+    pub minimum_ages: Vec<MinimumAge>,
     /// What the probe found out about the place, as `name=value` words; empty when never probed.
     pub probed: Vec<String>,
 }
@@ -66,9 +79,10 @@ impl Default for Parameters {
             block_bytes: 2 << 20,
             pack_bytes: 16 << 20,
             tree_pack_bytes: 8 << 20,
-            data_parity: false,
+            data_parity_percent: 0,
             slots: Vec::new(),
             generation: 1,
+            minimum_ages: Vec::new(),
             probed: Vec::new(),
         }
     }
@@ -127,15 +141,25 @@ impl Parameters {
         w.number(3, self.block_bytes);
         w.number(4, self.pack_bytes);
         w.number(5, self.tree_pack_bytes);
-        w.number(6, self.data_parity as u64);
+        w.number(6, self.data_parity_percent as u64);
         w.names(7, self.slots.iter().map(|s| s.0));
         w.number(8, self.generation);
+        if !self.minimum_ages.is_empty() {
+            w.with(9, |out| {
+                out.put_varint(self.minimum_ages.len() as u64);
+                for age in &self.minimum_ages {
+                    out.put_signed(age.since.secs);
+                    out.put_varint(age.since.nanos as u64);
+                    out.put_varint(age.secs);
+                }
+            });
+        }
         w.list(64, &self.probed);
         w.finish()
     }
 
     fn from_record(bytes: &[u8]) -> FormatResult<Self> {
-        let r = RecordReader::new(bytes, WHAT, &[1, 2, 3, 4, 5, 6, 7, 8])?;
+        let r = RecordReader::new(bytes, WHAT, &[1, 2, 3, 4, 5, 6, 7, 8, 9])?;
         let mut c = r.need(1)?;
         let chunks = ChunkSizes {
             min_bytes: c.varint_max(u32::MAX as u64)? as usize,
@@ -149,9 +173,10 @@ impl Parameters {
             block_bytes: r.number(3)?,
             pack_bytes: r.number(4)?,
             tree_pack_bytes: r.number(5)?,
-            data_parity: r.number(6)? != 0,
+            data_parity_percent: r.number(6)?.try_into().unwrap_or(u8::MAX),
             slots: r.names(7)?.map(SlotId).collect(),
             generation: r.number(8)?,
+            minimum_ages: r.find(9).map(minimum_ages).transpose()?.unwrap_or_default(),
             probed: r.texts(64)?,
         };
         parameters.check()?;
@@ -165,9 +190,22 @@ impl Parameters {
             && within(self.whole_file_bytes_max, 1, 8 << 20)
             && within(self.block_bytes, 1, 8 << 20)
             && within(self.pack_bytes, 1, 1 << 30)
-            && within(self.tree_pack_bytes, 1, 256 << 20);
+            && within(self.tree_pack_bytes, 1, 256 << 20)
+            && self.data_parity_percent <= PERCENT_MAX
+            && self.minimum_ages.is_sorted_by_key(|age| age.since);
         if ok { Ok(()) } else { Err(FormatError::corrupt(WHAT, "a parameter is out of range")) }
     }
+}
+
+fn minimum_ages(mut r: Reader<'_>) -> FormatResult<Vec<MinimumAge>> {
+    let n = r.count(MINIMUM_AGES_MAX, 3)?;
+    let age = |r: &mut Reader<'_>| {
+        let since = Timestamp { secs: r.signed()?, nanos: r.varint_max(999_999_999)? as u32 };
+        Ok(MinimumAge { since, secs: r.varint()? })
+    };
+    let ages = (0..n).map(|_| age(&mut r)).collect::<FormatResult<_>>()?;
+    r.end()?;
+    Ok(ages)
 }
 
 impl Config {
@@ -213,6 +251,10 @@ mod tests {
         let parameters = Parameters {
             slots: vec![SlotId([3; 8]), SlotId([4; 8])],
             probed: vec!["create-new=atomic".into()],
+            data_parity_percent: 6,
+            minimum_ages: [(5, 86_400), (9, 0)]
+                .map(|(secs, age)| MinimumAge { since: Timestamp { secs, nanos: 1 }, secs: age })
+                .to_vec(),
             ..Parameters::default()
         };
         Config { identity, parameters }
@@ -242,9 +284,14 @@ mod tests {
 
     #[test]
     fn impossible_parameters_are_refused() {
-        let mut config = sample();
-        config.parameters.chunks.max_bytes = 1 << 30;
-        let bytes = config.encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
-        assert!(Config::decode(&bytes, &keys()).is_err());
+        let refused = |change: &dyn Fn(&mut Parameters)| {
+            let mut config = sample();
+            change(&mut config.parameters);
+            let bytes = config.encode(&keys(), [1; 32], &mut Compressor::new(Level(3)));
+            assert!(Config::decode(&bytes, &keys()).is_err());
+        };
+        refused(&|p| p.chunks.max_bytes = 1 << 30);
+        refused(&|p| p.data_parity_percent = PERCENT_MAX + 1);
+        refused(&|p| p.minimum_ages.reverse());
     }
 }

@@ -15,7 +15,7 @@ use crate::codec::{Compressor, Decompressor};
 use crate::error::{FormatError, FormatResult};
 use crate::keys::Key;
 use crate::limits::{FORMAT_VERSION, INDEX_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::parity::{self, Geometry};
+use crate::parity::{self, Geometry, Protection};
 use crate::repair;
 use crate::seal::{self, SALT_BYTES, Suite};
 use crate::wire::Reader;
@@ -47,6 +47,20 @@ pub enum ObjectType {
     Tomb = 7,
     /// Packs that will be deleted.
     Condemned = 8,
+    /// Keeps snapshots from being forgotten.
+    Hold = 9,
+    /// Confirms a snapshot for retention.
+    Trust = 10,
+    /// Damage that could not be mended.
+    DamageMark = 11,
+    /// Stands where a snapshot record would: its session is over.
+    Abort = 12,
+    /// Snapshots that are being removed, or were.
+    Removed = 13,
+    /// What an administrator did, or a drill proved.
+    LogRecord = 14,
+    /// Paths that were erased from history.
+    Erasure = 15,
 }
 
 impl ObjectType {
@@ -68,6 +82,13 @@ impl ObjectType {
             ObjectType::PackDirectory => "pack directory",
             ObjectType::Tomb => "tomb",
             ObjectType::Condemned => "list of condemned packs",
+            ObjectType::Hold => "hold",
+            ObjectType::Trust => "trust record",
+            ObjectType::DamageMark => "damage mark",
+            ObjectType::Abort => "abort record",
+            ObjectType::Removed => "list of removed snapshots",
+            ObjectType::LogRecord => "log record",
+            ObjectType::Erasure => "erasure",
         }
     }
 }
@@ -113,7 +134,7 @@ pub fn encode_sealed(
     out.extend_from_slice(&header);
     out.extend_from_slice(plain);
     out.extend_from_slice(&body);
-    close(&mut out, 0, true);
+    close(&mut out, 0, Protection::Small);
     out
 }
 
@@ -121,7 +142,7 @@ pub fn encode_sealed(
 pub fn encode_plain(object: ObjectType, scope: &[u8; 16], plain: &[u8]) -> Vec<u8> {
     let mut out = header(object, 0, scope, plain.len(), 0).to_vec();
     out.extend_from_slice(plain);
-    close(&mut out, 0, true);
+    close(&mut out, 0, Protection::Small);
     out
 }
 
@@ -143,12 +164,11 @@ fn header(
 }
 
 /// Appends parity (if wanted) and both footers to the covered bytes in `out`.
-pub(crate) fn close(out: &mut Vec<u8>, directory_offset: u64, with_parity: bool) {
+pub(crate) fn close(out: &mut Vec<u8>, directory_offset: u64, protection: Protection) {
     let covered = out.len();
     let hash = *blake3::hash(out).as_bytes();
     let (mut shard_bytes, mut parity_bytes) = (0, 0);
-    if with_parity {
-        let geometry = Geometry::choose(covered);
+    if let Some(geometry) = Geometry::of(covered, protection) {
         let section = parity::compute(out, &geometry);
         (shard_bytes, parity_bytes) = (geometry.shard_bytes(), section.len());
         out.extend_from_slice(&section);
@@ -307,6 +327,18 @@ pub fn decode<'a>(bytes: &'a [u8], object: ObjectType, scope: Option<&[u8; 16]>)
     Ok(Opened { header, plain, sealed, what })
 }
 
+/// The scope id of any small object that is whole. Needs no key and proves nothing.
+pub fn scope(bytes: &[u8]) -> FormatResult<[u8; 16]> {
+    const WHAT: &str = "small object";
+    verify(bytes)?;
+    let mut r = Reader::new(bytes, WHAT);
+    if r.array::<4>()? != *MAGIC || r.u8()? != FORMAT_VERSION {
+        return Err(r.error("it does not begin as one"));
+    }
+    r.take(11)?;
+    r.array()
+}
+
 impl Opened<'_> {
     /// The scope id in the header.
     pub fn scope(&self) -> [u8; 16] {
@@ -377,7 +409,7 @@ mod tests {
         other[32] = b'X';
         let covered = verify(&good).unwrap().covered_bytes as usize;
         other.truncate(covered);
-        close(&mut other, 0, true); // a hostile store can make the hash right again
+        close(&mut other, 0, Protection::Small); // a hostile store can make the hash right again
         let opened = decode(&other, ObjectType::Snapshot, Some(&[7; 16])).unwrap();
         assert!(matches!(opened.unseal(&Key::new([1; 32]), 1 << 20), Err(FormatError::NotAuthentic { .. })));
     }
@@ -388,7 +420,7 @@ mod tests {
         let covered = verify(&good).unwrap().covered_bytes as usize;
         let mut longer = good[..covered].to_vec();
         longer.push(0);
-        close(&mut longer, 0, true);
+        close(&mut longer, 0, Protection::Small);
         assert!(matches!(read(&longer), Err(FormatError::Corrupt { .. })));
     }
 
@@ -400,7 +432,7 @@ mod tests {
         newer[4] = FORMAT_VERSION + 1;
         assert!(matches!(read(&newer), Err(FormatError::Corrupt { .. })), "a flipped bit is damage");
         newer.truncate(covered);
-        close(&mut newer, 0, true);
+        close(&mut newer, 0, Protection::Small);
         for footer in [newer.len() - 2 * FOOTER_BYTES, newer.len() - FOOTER_BYTES] {
             newer[footer + 4] = FORMAT_VERSION + 1;
             let check = blake3::hash(&newer[footer..footer + 64]);

@@ -1,5 +1,6 @@
-//! Records that take something away. They live under `gc/` only and are sealed under a key of their own;
-//! the same bytes anywhere else mean nothing.
+//! Records that take something away. They are sealed under a key of their own and live under `gc/`, where
+//! rights at the store can keep a stolen client from putting anything; the same bytes anywhere else mean
+//! nothing. One exception: an abort record stands at the name of the snapshot that it keeps from coming.
 
 use crate::codec::Compressor;
 use crate::envelope::{self, ObjectType, Sealing};
@@ -27,9 +28,30 @@ pub struct Tomb {
 pub struct Condemned {
     /// The packs.
     pub packs: Vec<PackId>,
+    /// Packs into which blobs of such packs were moved, each compared on the way: a place in one of them
+    /// may stand in for a condemned one without being read again.
+    pub moved_into: Vec<PackId>,
 }
 
-fn seal(
+/// Snapshots whose removal began. Announced before, so that who brings one of them back at the same moment
+/// finds out; and permanent, so that no slow writer or copy puts one of these names again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The snapshots whose removal was announced.
+    pub snapshots: Vec<SnapshotId>,
+    /// Those whose removal was confirmed: after the announcement they were still forgotten and not held. What
+    /// stands under their names is no snapshot.
+    pub confirmed: Vec<SnapshotId>,
+}
+
+/// The word that a session is over: it can no longer commit. Permanent, because the session may only sleep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// The session.
+    pub session: SnapshotId,
+}
+
+pub(crate) fn seal(
     object: ObjectType,
     repo: &RepoId,
     keys: &Keys,
@@ -42,7 +64,7 @@ fn seal(
     envelope::encode_sealed(object, &repo.0, &[], &record.finish(), &sealing, compressor)
 }
 
-fn open(bytes: &[u8], object: ObjectType, repo: &RepoId, keys: &Keys) -> FormatResult<Vec<u8>> {
+pub(crate) fn open(bytes: &[u8], object: ObjectType, repo: &RepoId, keys: &Keys) -> FormatResult<Vec<u8>> {
     envelope::decode(bytes, object, Some(&repo.0))?.unseal(keys.gc(), RECORD_BYTES_MAX)
 }
 
@@ -81,14 +103,72 @@ impl Condemned {
     ) -> Vec<u8> {
         let mut w = RecordWriter::default();
         w.names(1, self.packs.iter().map(|p| p.0));
+        if !self.moved_into.is_empty() {
+            w.names(2, self.moved_into.iter().map(|p| p.0));
+        }
         seal(ObjectType::Condemned, repo, keys, entropy, compressor, w)
     }
 
     /// Opens and reads a list of this repository.
     pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
         let body = open(bytes, ObjectType::Condemned, repo, keys)?;
-        let r = RecordReader::new(&body, "list of condemned packs", &[1])?;
-        Ok(Condemned { packs: r.names(1)?.map(PackId).collect() })
+        let r = RecordReader::new(&body, "list of condemned packs", &[1, 2])?;
+        let moved_into = match r.find(2) {
+            Some(_) => r.names(2)?.map(PackId).collect(),
+            None => Vec::new(),
+        };
+        Ok(Condemned { packs: r.names(1)?.map(PackId).collect(), moved_into })
+    }
+}
+
+impl Removed {
+    /// The object's bytes.
+    pub fn encode(
+        &self,
+        repo: &RepoId,
+        keys: &Keys,
+        entropy: [u8; 32],
+        compressor: &mut Compressor,
+    ) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        w.names(1, self.snapshots.iter().map(|s| s.0));
+        if !self.confirmed.is_empty() {
+            w.names(2, self.confirmed.iter().map(|s| s.0));
+        }
+        seal(ObjectType::Removed, repo, keys, entropy, compressor, w)
+    }
+
+    /// Opens and reads a list of this repository.
+    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
+        let body = open(bytes, ObjectType::Removed, repo, keys)?;
+        let r = RecordReader::new(&body, "list of removed snapshots", &[1, 2])?;
+        let confirmed = match r.find(2) {
+            Some(_) => r.names(2)?.map(SnapshotId).collect(),
+            None => Vec::new(),
+        };
+        Ok(Removed { snapshots: r.names(1)?.map(SnapshotId).collect(), confirmed })
+    }
+}
+
+impl Abort {
+    /// The object's bytes.
+    pub fn encode(
+        &self,
+        repo: &RepoId,
+        keys: &Keys,
+        entropy: [u8; 32],
+        compressor: &mut Compressor,
+    ) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        w.field(1, &self.session.0);
+        seal(ObjectType::Abort, repo, keys, entropy, compressor, w)
+    }
+
+    /// Opens and reads an abort record of this repository.
+    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
+        let body = open(bytes, ObjectType::Abort, repo, keys)?;
+        let r = RecordReader::new(&body, "abort record", &[1])?;
+        Ok(Abort { session: SnapshotId(r.array(1)?) })
     }
 }
 
@@ -113,8 +193,18 @@ mod tests {
         assert_eq!(Tomb::decode(&bytes, &repo, &keys).unwrap(), tomb);
         assert!(Tomb::decode(&bytes, &RepoId([9; 16]), &keys).is_err());
         assert!(Condemned::decode(&bytes, &repo, &keys).is_err());
-        let condemned = Condemned { packs: vec![PackId([8; 32]); 3] };
-        let bytes = condemned.encode(&repo, &keys, [7; 32], &mut compressor);
-        assert_eq!(Condemned::decode(&bytes, &repo, &keys).unwrap(), condemned);
+        for moved_into in [vec![], vec![PackId([9; 32]); 2]] {
+            let condemned = Condemned { packs: vec![PackId([8; 32]); 3], moved_into };
+            let bytes = condemned.encode(&repo, &keys, [7; 32], &mut compressor);
+            assert_eq!(Condemned::decode(&bytes, &repo, &keys).unwrap(), condemned);
+            assert!(Abort::decode(&bytes, &repo, &keys).is_err());
+        }
+        let ids = vec![SnapshotId([4; 16]), SnapshotId([5; 16])];
+        let removed = Removed { snapshots: ids.clone(), confirmed: ids };
+        let bytes = removed.encode(&repo, &keys, [7; 32], &mut compressor);
+        assert_eq!(Removed::decode(&bytes, &repo, &keys).unwrap(), removed);
+        let abort = Abort { session: SnapshotId([4; 16]) };
+        let bytes = abort.encode(&repo, &keys, [7; 32], &mut compressor);
+        assert_eq!(Abort::decode(&bytes, &repo, &keys).unwrap(), abort);
     }
 }

@@ -96,6 +96,16 @@ id_type!(
     SlotId,
     8
 );
+id_type!(
+    /// A hold: 8 random bytes.
+    HoldId,
+    8
+);
+id_type!(
+    /// An erasure: 8 random bytes.
+    ErasureId,
+    8
+);
 
 /// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {

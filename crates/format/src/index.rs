@@ -11,7 +11,7 @@ use crate::error::{FormatError, FormatResult};
 use crate::id::{BlobId, BlobKind, PackId, RepoId, SnapshotId};
 use crate::keys::Keys;
 use crate::limits::*;
-use crate::pack::{Directory, HEADER_BYTES, KeyEntry, PackHeader};
+use crate::pack::{Directory, HEADER_BYTES, KeyEntry, PackHeader, put_key_table, take_key_table};
 use crate::seal::Suite;
 use crate::wire::{Reader, Write};
 
@@ -178,11 +178,7 @@ impl SegmentBuilder {
             out.extend_from_slice(&pack.id.0);
             out.extend_from_slice(&[pack.kind as u8, pack.class]);
             out.put_varint(pack.pack_bytes);
-            out.put_varint(pack.key_table.len() as u64);
-            for key in &pack.key_table {
-                out.push(key.kind);
-                out.put_bytes(&key.bytes);
-            }
+            put_key_table(&mut out, &pack.key_table);
             out.put_varint(pack.blocks.len() as u64);
             for b in &pack.blocks {
                 out.put_varint(b.stored_bytes as u64);
@@ -247,10 +243,7 @@ fn decode_pack(r: &mut Reader<'_>) -> FormatResult<PackRow> {
     let kind = BlobKind::from_u8(r.u8()?).ok_or(FormatError::TooNew { what: WHAT, why: "unknown kind" })?;
     let class = r.u8()?;
     let pack_bytes = r.varint_max(PACK_BYTES_MAX)?;
-    let mut key_table = Vec::new();
-    for _ in 0..r.count(1024, 2)? {
-        key_table.push(KeyEntry { kind: r.u8()?, bytes: r.bytes(4096)?.to_vec() });
-    }
+    let key_table = take_key_table(r)?;
     let n = r.count(PACK_BLOCKS_MAX, 5)?;
     let mut blocks = Vec::with_capacity(n);
     let mut offset = HEADER_BYTES as u64;

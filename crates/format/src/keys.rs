@@ -295,6 +295,17 @@ impl Keys {
         &self.gc
     }
 
+    /// The key that seals the log. Derived from the gc key, so that slots made before there was
+    /// a log grant it, too: who may take something away may say that he did.
+    pub fn records(&self) -> Key {
+        Key(blake3::derive_key("lifeboat 2026 v1 records", self.gc.bytes()))
+    }
+
+    /// What people compare: the first 16 bytes of the keys' fingerprint's hash, in hex. Tells nothing about them.
+    pub fn shown_fingerprint(&self) -> String {
+        crate::id::hex(&blake3::hash(&*self.fingerprint()).as_bytes()[..16])
+    }
+
     /// The key that seals the repository's parameters.
     pub fn config(&self) -> &Key {
         &self.config

@@ -68,6 +68,9 @@ pub const INDEX_BYTES_MAX: usize = 512 << 20;
 /// Most blobs of an index segment.
 pub const INDEX_BLOBS_MAX: usize = 16 << 20;
 
+/// Settings of the minimum age a configuration remembers; past ones are dropped once they protect nothing.
+pub const MINIMUM_AGES_MAX: usize = 1_024;
+
 /// Longest label of a key slot; writers keep other texts of records as short.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Items in lists of records: sources, tags, mounts, excludes (not names of packs).

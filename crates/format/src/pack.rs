@@ -5,7 +5,7 @@
 //! 64     blocks back to back
 //! ..     padding
 //! D      directory: sealed like a small object's secret part, in steps of 4 KiB
-//! P      parity section (tree packs always, data packs on request)
+//! P      parity section (tree packs always, data packs as the repository asks)
 //! E-160  footer, twice
 //! ```
 //! A pack is readable without any index: the directory lists its blocks (length, cipher, key, a checksum
@@ -21,6 +21,7 @@ use crate::limits::{
     BLOCK_BLOBS_MAX, BLOCK_RAW_BYTES_MAX, BLOCK_STORED_BYTES_MAX, FORMAT_VERSION, PACK_BLOBS_MAX,
     PACK_BLOCKS_MAX, PACK_DIRECTORY_BYTES_MAX,
 };
+use crate::parity::Protection;
 use crate::repair;
 use crate::seal::{self, Suite};
 use crate::wire::{Reader, Write};
@@ -36,6 +37,9 @@ const PAD_STEP_FROM_BYTES: u64 = 8 << 20;
 const PAD_STEP_BYTES: u64 = 64 << 10;
 /// Bytes of an id kept in the directory of a data pack.
 pub const DATA_ID_PREFIX_BYTES: usize = 8;
+/// Keys in a key table, and bytes of one: room for a sealed post-quantum key.
+const KEY_TABLE_MAX: usize = 1024;
+const KEY_BYTES_MAX: usize = 4096;
 /// Bytes of the checksum of a stored block.
 pub const BLOCK_CHECK_BYTES: usize = 16;
 
@@ -95,6 +99,21 @@ pub struct KeyEntry {
     pub bytes: Vec<u8>,
 }
 
+/// Key tables are written alike in directories and in index segments.
+pub(crate) fn put_key_table(out: &mut Vec<u8>, keys: &[KeyEntry]) {
+    out.put_varint(keys.len() as u64);
+    for key in keys {
+        out.push(key.kind);
+        out.put_bytes(&key.bytes);
+    }
+}
+
+/// Reads what [`put_key_table`] wrote.
+pub(crate) fn take_key_table(r: &mut Reader<'_>) -> FormatResult<Vec<KeyEntry>> {
+    let n = r.count(KEY_TABLE_MAX, 2)?;
+    (0..n).map(|_| Ok(KeyEntry { kind: r.u8()?, bytes: r.bytes(KEY_BYTES_MAX)?.to_vec() })).collect()
+}
+
 /// One block of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRow {
@@ -140,11 +159,7 @@ impl Directory {
     fn encode(&self, body_hash: &[u8; 32]) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 32 * self.blocks.len() + self.ids.len());
         out.extend_from_slice(body_hash);
-        out.put_varint(self.key_table.len() as u64);
-        for key in &self.key_table {
-            out.push(key.kind);
-            out.put_bytes(&key.bytes);
-        }
+        put_key_table(&mut out, &self.key_table);
         out.put_varint(self.blocks.len() as u64);
         for b in &self.blocks {
             out.put_varint(b.stored_bytes as u64);
@@ -161,10 +176,7 @@ impl Directory {
     fn decode(bytes: &[u8], kind: BlobKind) -> FormatResult<([u8; 32], Self)> {
         let mut r = Reader::new(bytes, "pack directory");
         let body_hash = r.array()?;
-        let mut key_table = Vec::new();
-        for _ in 0..r.count(1024, 2)? {
-            key_table.push(KeyEntry { kind: r.u8()?, bytes: r.bytes(4096)?.to_vec() });
-        }
+        let key_table = take_key_table(&mut r)?;
         let n = r.count(PACK_BLOCKS_MAX, 5 + BLOCK_CHECK_BYTES)?;
         let mut blocks = Vec::with_capacity(n);
         let mut blobs = 0u64;
@@ -210,6 +222,7 @@ pub struct PackBuilder {
     directory: Directory,
     hasher: blake3::Hasher,
     len_bytes: u64,
+    protection: Protection,
     /// With parity everything is kept, because parity covers it all.
     kept: Option<Vec<u8>>,
 }
@@ -228,14 +241,15 @@ pub struct PackEnd {
 
 impl PackBuilder {
     /// Starts a pack; the second value is its first piece.
-    pub fn start(header: PackHeader, with_parity: bool) -> (Self, [u8; HEADER_BYTES]) {
+    pub fn start(header: PackHeader, protection: Protection) -> (Self, [u8; HEADER_BYTES]) {
         let head = header.encode();
         let mut builder = PackBuilder {
             header,
             directory: Directory::default(),
             hasher: blake3::Hasher::new(),
             len_bytes: 0,
-            kept: with_parity.then(Vec::new),
+            protection,
+            kept: (protection != Protection::None).then(Vec::new),
         };
         builder.append(&head);
         (builder, head)
@@ -316,7 +330,7 @@ impl PackBuilder {
     fn close(&mut self, directory_offset: u64) -> Vec<u8> {
         if let Some(mut kept) = self.kept.take() {
             let covered = kept.len();
-            envelope::close(&mut kept, directory_offset, true);
+            envelope::close(&mut kept, directory_offset, self.protection);
             return kept.split_off(covered);
         }
         let footer = Footer {
@@ -415,7 +429,7 @@ mod tests {
         Keys::owner(FamilyId([1; 16]), Key::new([2; 32]))
     }
 
-    fn sample(kind: BlobKind, parity: bool, blocks: &[Vec<u8>]) -> (Vec<u8>, PackEnd) {
+    fn sample(kind: BlobKind, parity: Protection, blocks: &[Vec<u8>]) -> (Vec<u8>, PackEnd) {
         let header = PackHeader {
             suite: Suite::Aes256Gcm,
             kind,
@@ -450,10 +464,11 @@ mod tests {
     proptest! {
         #[test]
         fn packs_read_without_an_index(
-            blocks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..2000), 0..20), tree: bool,
+            blocks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..2000), 0..20), percent in 0u8..21,
         ) {
-            let kind = if tree { BlobKind::Tree } else { BlobKind::Data };
-            let (bytes, end) = sample(kind, tree, &blocks);
+            let kind = if percent == 20 { BlobKind::Tree } else { BlobKind::Data };
+            let protection = if percent == 20 { Protection::Small } else { Protection::of_data(percent) };
+            let (bytes, end) = sample(kind, protection, &blocks);
             verify(&bytes, &end.id, Some(&keys())).unwrap();
             let (header, directory) = read(&bytes).unwrap();
             prop_assert_eq!(header.kind, kind);
@@ -470,7 +485,7 @@ mod tests {
 
     #[test]
     fn flips_and_cuts_of_a_pack_are_seen_and_parity_mends_them() {
-        let (good, end) = sample(BlobKind::Tree, true, &[vec![1; 3000], vec![2; 500]]);
+        let (good, end) = sample(BlobKind::Tree, Protection::Small, &[vec![1; 3000], vec![2; 500]]);
         for at in (0..good.len()).step_by(7) {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
@@ -485,9 +500,12 @@ mod tests {
 
     #[test]
     fn lost_footers_come_back_with_and_without_parity() {
-        for kind in [BlobKind::Data, BlobKind::Tree] {
+        for protection in
+            [Protection::None, Protection::Small, Protection::Percent(6), Protection::Percent(20)]
+        {
             let blocks: Vec<_> = (0..300u32).map(|n| n.to_le_bytes().repeat(20)).collect();
-            let (good, end) = sample(kind, kind == BlobKind::Tree, &blocks);
+            let kind = if protection == Protection::Small { BlobKind::Tree } else { BlobKind::Data };
+            let (good, end) = sample(kind, protection, &blocks);
             let mut bad = good.clone();
             let footers = bad.len() - Footer::TAIL_BYTES;
             bad[footers..].fill(0);
@@ -496,14 +514,56 @@ mod tests {
         }
     }
 
+    /// A pack of about so many bytes, with this protection.
+    fn protected(bytes: usize, percent: u8) -> (Vec<u8>, PackEnd) {
+        let mut block = vec![0; bytes.min(1 << 20)];
+        blake3::Hasher::new().finalize_xof().fill(&mut block);
+        let blocks: Vec<_> = (0..bytes.div_ceil(1 << 20)).map(|_| block.clone()).collect();
+        sample(BlobKind::Data, Protection::Percent(percent), &blocks)
+    }
+
+    fn survives_a_burst(good: &[u8], end: &PackEnd, percent: u8, at: usize) {
+        let burst = good.len() * percent as usize / 100;
+        let mut bad = good.to_vec();
+        for byte in &mut bad[at..(at + burst).min(good.len())] {
+            *byte = !*byte;
+        }
+        assert_eq!(repair(&mut bad, &end.id), Ok(true), "{percent} % of {} at {at}", good.len());
+        assert!(bad == good);
+    }
+
+    #[test]
+    fn small_packs_survive_damage_of_their_rate_at_every_position() {
+        for (bytes, percent) in [(700, 6), (9000, 6), (23_000, 3), (14_000, 20)] {
+            let (good, end) = protected(bytes, percent);
+            let step = if cfg!(debug_assertions) { 13 } else { 1 };
+            for at in (0..good.len()).step_by(step) {
+                survives_a_burst(&good, &end, percent, at);
+            }
+        }
+    }
+
+    #[test]
+    fn packs_of_usual_length_survive_damage_of_their_rate() {
+        for (mebibytes, percent) in [(1, 6), (3, 10), (5, 6)] {
+            let (good, end) = protected((mebibytes << 20) + 12_345, percent);
+            let covered = Footer::from_tail(&good, good.len() as u64).unwrap().covered_bytes as usize;
+            // Where data end and parity begins is where groups are hit in another order.
+            let edges = (0..=12).map(|n| covered - (good.len() * percent as usize / 100) * n / 12);
+            for at in edges.chain([0, 1, good.len() / 3, good.len() - 161]) {
+                survives_a_burst(&good, &end, percent, at);
+            }
+        }
+    }
+
     #[test]
     fn a_directory_cannot_be_grafted_onto_another_pack() {
-        let (a, _) = sample(BlobKind::Data, false, &[vec![1; 3000]]);
-        let (b, _) = sample(BlobKind::Data, false, &[vec![2; 3000]]);
+        let (a, _) = sample(BlobKind::Data, Protection::None, &[vec![1; 3000]]);
+        let (b, _) = sample(BlobKind::Data, Protection::None, &[vec![2; 3000]]);
         let fa = Footer::from_tail(&a, a.len() as u64).unwrap();
         let mut grafted = b[..fa.directory_offset as usize].to_vec();
         grafted.extend_from_slice(&a[fa.directory_offset as usize..fa.covered_bytes as usize]);
-        envelope::close(&mut grafted, fa.directory_offset, false);
+        envelope::close(&mut grafted, fa.directory_offset, Protection::None);
         let id = PackId(*blake3::hash(&grafted).as_bytes());
         assert!(verify(&grafted, &id, None).is_ok(), "a hostile store can make any name right");
         assert!(verify(&grafted, &id, Some(&keys())).is_err());

@@ -1,94 +1,33 @@
 //! Parity: repairs a damaged object from itself.
 //!
-//! The covered bytes are cut into shards of `shard_len` (the last one padded with zeros). Shard i belongs
-//! to group `i mod G`, so a burst of damage is spread over all groups. Each group of at most 30 shards
+//! The covered bytes are cut into shards (the last one padded with zeros). Shard i belongs to group
+//! `i mod G`, so a burst of damage is spread over all groups. Each group of at most 255 shards
 //! gets three parity shards over GF(2^8) with the polynomial 0x11d:
 //! `P_p = sum of d_j * 2^(p * (k-1-j))` for p = 0, 1, 2. That is computed by `acc = acc * 2^p + d_j` in
 //! order, needs no multiplication tables, and any three lost shards of a group come back (the generators
 //! 1, 2, 4 are those of the well-known triple-parity RAID; all 3x3 minors are non-zero up to 255 shards).
 //! Truncated hashes of all shards, stored twice, tell which shards are damaged.
 
+mod geometry;
+
+pub use geometry::{GROUP_SHARDS_MAX, Geometry, PERCENT_MAX, Protection};
+
 use crate::error::{FormatError, FormatResult};
 
 /// Parity shards of a group.
 pub const ROWS: usize = 3;
-/// Most data shards of a group: 3 of 30 is the promised tenth.
-pub const GROUP_SHARDS_MAX: usize = 30;
-/// Most groups when the shard length is chosen; longer shards beyond.
-const GROUPS_TARGET_MAX: usize = 64;
-/// Shortest shard.
-const SHARD_BYTES_MIN: usize = 64;
 /// Bytes of a shard's hash.
 const HASH_BYTES: usize = 8;
 
-/// How covered bytes are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    covered_bytes: usize,
-    shard_bytes: usize,
-    shards: usize,
-    groups: usize,
-}
-
-impl Geometry {
-    /// The cut a writer chooses for `covered_bytes`.
-    pub fn choose(covered_bytes: usize) -> Self {
-        let mut shard_bytes = SHARD_BYTES_MIN;
-        while covered_bytes.div_ceil(shard_bytes) > GROUPS_TARGET_MAX * GROUP_SHARDS_MAX {
-            shard_bytes *= 2;
-        }
-        Self::new(covered_bytes, shard_bytes)
-    }
-
-    fn new(covered_bytes: usize, shard_bytes: usize) -> Self {
-        let shards = covered_bytes.div_ceil(shard_bytes).max(1);
-        Geometry { covered_bytes, shard_bytes, shards, groups: shards.div_ceil(GROUP_SHARDS_MAX) }
-    }
-
-    /// The cut a footer claims; `None` when no writer makes such a one.
-    pub fn claimed(covered_bytes: usize, shard_bytes: usize) -> Option<Self> {
-        (shard_bytes.is_power_of_two() && shard_bytes >= SHARD_BYTES_MIN)
-            .then(|| Self::new(covered_bytes, shard_bytes))
-    }
-
-    /// Length of what is covered.
-    pub fn covered_bytes(&self) -> usize {
-        self.covered_bytes
-    }
-
-    /// Length of one shard in bytes.
-    pub fn shard_bytes(&self) -> usize {
-        self.shard_bytes
-    }
-
-    fn hash_table_bytes(&self) -> usize {
-        HASH_BYTES * (self.shards + ROWS * self.groups)
-    }
-
-    /// Length of the whole parity section.
-    pub fn section_bytes(&self) -> usize {
-        2 * self.hash_table_bytes() + ROWS * self.groups * self.shard_bytes
-    }
-
-    fn group_len(&self, group: usize) -> usize {
-        (self.shards - group).div_ceil(self.groups)
-    }
-
-    fn shard<'a>(&self, covered: &'a [u8], index: usize) -> &'a [u8] {
-        let start = index * self.shard_bytes;
-        &covered[start.min(covered.len())..(start + self.shard_bytes).min(covered.len())]
-    }
-}
-
 /// The parity section of `covered`: hash table, parity shards, hash table again.
 pub fn compute(covered: &[u8], geometry: &Geometry) -> Vec<u8> {
-    assert_eq!(covered.len(), geometry.covered_bytes);
+    assert_eq!(covered.len(), geometry.covered_bytes());
     let rows = compute_rows(covered, geometry);
     let mut table = Vec::with_capacity(geometry.hash_table_bytes());
-    for i in 0..geometry.shards {
+    for i in 0..geometry.shards() {
         table.extend_from_slice(&shard_hash(geometry.shard(covered, i)));
     }
-    for shard in rows.chunks_exact(geometry.shard_bytes) {
+    for shard in rows.chunks_exact(geometry.shard_bytes()) {
         table.extend_from_slice(&shard_hash(shard));
     }
     let mut section = table.clone();
@@ -102,11 +41,11 @@ fn shard_hash(shard: &[u8]) -> [u8; HASH_BYTES] {
 }
 
 fn compute_rows(covered: &[u8], g: &Geometry) -> Vec<u8> {
-    let mut rows = vec![0u8; ROWS * g.groups * g.shard_bytes];
-    for (p, row) in rows.chunks_exact_mut(g.groups * g.shard_bytes).enumerate() {
-        for i in 0..g.shards {
-            let at = (i % g.groups) * g.shard_bytes;
-            fold(&mut row[at..at + g.shard_bytes], g.shard(covered, i), p);
+    let mut rows = vec![0u8; ROWS * g.groups() * g.shard_bytes()];
+    for (p, row) in rows.chunks_exact_mut(g.groups() * g.shard_bytes()).enumerate() {
+        for i in 0..g.shards() {
+            let at = (i % g.groups()) * g.shard_bytes();
+            fold(&mut row[at..at + g.shard_bytes()], g.shard(covered, i), p);
         }
     }
     rows
@@ -144,11 +83,11 @@ pub struct Repaired {
 /// their table is not authenticated.
 pub fn repair(covered: &mut [u8], section: &[u8], g: &Geometry) -> FormatResult<Repaired> {
     const WHAT: &str = "parity section";
-    if section.len() != g.section_bytes() || covered.len() != g.covered_bytes {
+    if section.len() != g.section_bytes() || covered.len() != g.covered_bytes() {
         return Err(FormatError::corrupt(WHAT, "its length does not fit"));
     }
     let (first, rest) = section.split_at(g.hash_table_bytes());
-    let (rows, second) = rest.split_at(ROWS * g.groups * g.shard_bytes);
+    let (rows, second) = rest.split_at(ROWS * g.groups() * g.shard_bytes());
     // Damage may lie in either copy of the table: take, shard by shard, any copy that matches.
     let intact = |index: usize, shard: &[u8]| {
         let at = index * HASH_BYTES;
@@ -156,16 +95,16 @@ pub fn repair(covered: &mut [u8], section: &[u8], g: &Geometry) -> FormatResult<
         first[at..at + HASH_BYTES] == hash || second[at..at + HASH_BYTES] == hash
     };
     let mut total = 0;
-    for group in 0..g.groups {
-        let members: Vec<usize> = (0..g.group_len(group)).map(|j| group + j * g.groups).collect();
+    for group in 0..g.groups() {
+        let members: Vec<usize> = (0..g.group_len(group)).map(|j| group + j * g.groups()).collect();
         let lost: Vec<usize> =
             (0..members.len()).filter(|j| !intact(members[*j], g.shard(covered, members[*j]))).collect();
         if lost.is_empty() {
             continue;
         }
-        let row = |p: usize| &rows[(p * g.groups + group) * g.shard_bytes..][..g.shard_bytes];
+        let row = |p: usize| &rows[(p * g.groups() + group) * g.shard_bytes()..][..g.shard_bytes()];
         let good: Vec<usize> =
-            (0..ROWS).filter(|p| intact(g.shards + p * g.groups + group, row(*p))).collect();
+            (0..ROWS).filter(|p| intact(g.shards() + p * g.groups() + group, row(*p))).collect();
         if lost.len() > good.len() {
             return Err(FormatError::corrupt(WHAT, "more is damaged than parity can restore"));
         }
@@ -199,8 +138,8 @@ fn rebuild<'a>(
     let matrix = rows.iter().map(|p| lost.iter().map(|j| coefficient(*p, *j)).collect()).collect();
     let inverse = invert(matrix);
     for (column, j) in lost.iter().enumerate() {
-        let start = members[*j] * g.shard_bytes;
-        let end = (start + g.shard_bytes).min(covered.len());
+        let start = members[*j] * g.shard_bytes();
+        let end = (start + g.shard_bytes()).min(covered.len());
         for (offset, out) in covered[start..end].iter_mut().enumerate() {
             *out = (0..rows.len()).fold(0, |acc, r| acc ^ multiply(inverse[column][r], syndromes[r][offset]));
         }
@@ -256,8 +195,8 @@ mod tests {
 
     #[test]
     fn any_three_shards_of_a_group_can_be_lost() {
-        for k in [1usize, 2, 3, 4, 17, GROUP_SHARDS_MAX] {
-            let g = Geometry::new(k * 64 - 5, 64);
+        for k in [1usize, 2, 3, 4, 17, 30] {
+            let g = Geometry::choose(k * 64 - 5);
             let data: Vec<u8> = (0..k * 64 - 5).map(|i| (i * 131 + i / 7) as u8).collect();
             let section = compute(&data, &g);
             for a in 0..k {
@@ -298,14 +237,32 @@ mod tests {
         #[test]
         fn hostile_sections_never_panic(
             mut data in proptest::collection::vec(any::<u8>(), 0..3000),
-            section in proptest::collection::vec(any::<u8>(), 0..3000), shard in 0usize..200,
+            section in proptest::collection::vec(any::<u8>(), 0..3000), bits in 0usize..12, groups in 1usize..50,
         ) {
-            if let Some(g) = Geometry::claimed(data.len(), shard) {
+            let shard = 1 << bits;
+            let section_bytes = 16 * data.len().div_ceil(shard).max(1) + groups * 3 * (16 + shard);
+            if let Some(g) = Geometry::claimed(data.len(), shard, section_bytes) {
                 let _ignored = repair(&mut data, &section, &g);
                 let mut fitting = section.clone();
                 fitting.resize(g.section_bytes(), 3);
                 let _ignored = repair(&mut data, &fitting, &g);
             }
+        }
+    }
+
+    #[test]
+    fn the_longest_groups_are_mended_as_well() {
+        let data: Vec<u8> = (0..255 * 512u32).map(|i| (i ^ (i >> 9)) as u8).collect();
+        let g = Geometry::surviving(data.len(), 1);
+        assert!(g.shards() / g.groups() > 80);
+        let section = compute(&data, &g);
+        for first in (0..g.shards() - 3 * g.groups()).step_by(g.groups() + 1) {
+            let mut hurt = data.clone();
+            for shard in [first, first + g.groups(), first + 2 * g.groups()] {
+                hurt[shard * g.shard_bytes()] ^= 0xa5;
+            }
+            assert_eq!(repair(&mut hurt, &section, &g), Ok(Repaired { shards: 3 }));
+            assert!(hurt == data);
         }
     }
 

@@ -28,7 +28,12 @@ pub enum TextKeyError {
 pub fn encode(key: &Key) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new(key.bytes().to_vec());
     bytes.extend_from_slice(&blake3::hash(key.bytes()).as_bytes()[..CHECK_BYTES]);
-    let mut text = Zeroizing::new(String::with_capacity(TEXT_CHARS + 13));
+    grouped(&bytes)
+}
+
+/// Groups of four characters for bytes in fives.
+pub(crate) fn grouped(bytes: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
     for (i, five) in bytes.chunks_exact(5).enumerate() {
         let word = five.iter().fold(0u64, |w, b| w << 8 | *b as u64);
         for (j, shift) in (0..8).rev().enumerate() {
@@ -41,20 +46,35 @@ pub fn encode(key: &Key) -> Zeroizing<String> {
     text
 }
 
-/// Reads the text of a secret.
-pub fn decode(text: &str) -> Result<Key, TextKeyError> {
-    let mut digits = Zeroizing::new(Vec::with_capacity(TEXT_CHARS));
-    for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
+/// The digits of a text as numbers below 32; white space and dashes are skipped.
+pub(crate) fn digits(
+    text: impl Iterator<Item = char>,
+    digits: &mut Zeroizing<Vec<u8>>,
+) -> Result<(), TextKeyError> {
+    for c in text.filter(|c| !c.is_whitespace() && *c != '-') {
         digits.push(digit(c).ok_or(TextKeyError::Character(c))?);
     }
-    if digits.len() != TEXT_CHARS {
-        return Err(TextKeyError::Length(digits.len()));
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(35));
+    Ok(())
+}
+
+/// The bytes of digits in eights.
+pub(crate) fn undigit(digits: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() * 5 / 8));
     for eight in digits.chunks_exact(8) {
         let word = eight.iter().fold(0u64, |w, d| w << 5 | *d as u64);
         bytes.extend_from_slice(&word.to_be_bytes()[3..]);
     }
+    bytes
+}
+
+/// Reads the text of a secret.
+pub fn decode(text: &str) -> Result<Key, TextKeyError> {
+    let mut found = Zeroizing::new(Vec::with_capacity(TEXT_CHARS));
+    digits(text.chars(), &mut found)?;
+    if found.len() != TEXT_CHARS {
+        return Err(TextKeyError::Length(found.len()));
+    }
+    let bytes = undigit(&found);
     let secret: [u8; 32] = bytes[..32].try_into().expect("35 bytes were decoded");
     if blake3::hash(&secret).as_bytes()[..CHECK_BYTES] != bytes[32..] {
         return Err(TextKeyError::Checksum);

@@ -8,14 +8,16 @@
 use format::block::{BlockCoder, RawBlock};
 use format::codec::{Compressor, Decompressor, Level};
 use format::config::{Config, Identity, Parameters};
+use format::damage::{DamageMark, Subject};
 use format::envelope::{self, Footer, ObjectType, Sealing};
-use format::gc::{Condemned, Tomb};
+use format::gc::{Abort, Condemned, Removed, Tomb};
 use format::id::*;
 use format::index::{PackRow, Segment, SegmentBuilder};
+use format::keep::{Covers, Hold, Matching, Trust};
 use format::keys::{Capability, Key, Keys};
 use format::kind::{Kind, Timestamp};
 use format::pack::{self, PackBuilder, PackHeader};
-use format::parity::{self, Geometry};
+use format::parity::{self, Geometry, Protection};
 use format::seal::{self, Suite};
 use format::slot::{ArgonCost, KeySlot, Secret, SlotEntropy, SlotKind};
 use format::snapshot::{Completeness, Mode, Pending, Snapshot, Stats};
@@ -254,10 +256,44 @@ fn gc_records_bear_it() {
     let bytes = tomb.encode(&REPO, &keys, [1; 32], &mut compressor());
     let decode = |bytes: &[u8]| Tomb::decode(bytes, &REPO, &keys).ok();
     sealed_object("tomb", ObjectType::Tomb, keys.gc(), &bytes, &decode);
-    let condemned = Condemned { packs: (0..9).map(|n| PackId([n; 32])).collect() };
+    let packs = |from: u8| (from..from + 9).map(|n| PackId([n; 32])).collect();
+    let condemned = Condemned { packs: packs(0), moved_into: packs(9) };
     let bytes = condemned.encode(&REPO, &keys, [1; 32], &mut compressor());
     let decode = |bytes: &[u8]| Condemned::decode(bytes, &REPO, &keys).ok();
     sealed_object("condemned", ObjectType::Condemned, keys.gc(), &bytes, &decode);
+    let ids: Vec<SnapshotId> = (0..9).map(|n| SnapshotId([n; 16])).collect();
+    let removed = Removed { snapshots: ids.clone(), confirmed: ids };
+    let bytes = removed.encode(&REPO, &keys, [1; 32], &mut compressor());
+    let decode = |bytes: &[u8]| Removed::decode(bytes, &REPO, &keys).ok();
+    sealed_object("removed", ObjectType::Removed, keys.gc(), &bytes, &decode);
+    let bytes = Abort { session: SnapshotId([4; 16]) }.encode(&REPO, &keys, [1; 32], &mut compressor());
+    let decode = |bytes: &[u8]| Abort::decode(bytes, &REPO, &keys).ok();
+    sealed_object("abort", ObjectType::Abort, keys.gc(), &bytes, &decode);
+    let snapshot = Subject::Snapshot { id: SnapshotId([4; 16]), hurt: 9, paths: vec![b"/a".to_vec(); 3] };
+    for subject in [snapshot, Subject::Pack { id: PackId([5; 32]), kind: BlobKind::Data }] {
+        let bytes = DamageMark { subject, time: time(5) }.encode(&REPO, &keys, [1; 32], &mut compressor());
+        let decode = |bytes: &[u8]| DamageMark::decode(bytes, &REPO, &keys).ok();
+        sealed_object("damage mark", ObjectType::DamageMark, keys.gc(), &bytes, &decode);
+    }
+}
+
+#[test]
+fn records_that_keep_bear_it() {
+    let keys = keys();
+    let matching =
+        Matching { hosts: vec!["h".into()], sources: vec![b"/a".to_vec()], tags: vec!["t,u".into()] };
+    for covers in [Covers::Snapshots(vec![SnapshotId([4; 16]); 9]), Covers::Matching(matching)] {
+        let (name, reason) = ("case 7".into(), "court order".into());
+        let hold = Hold { id: HoldId([4; 8]), name, reason, made: time(5), end: Some(time(9)), covers };
+        let bytes = hold.encode(&REPO, &keys, [1; 32], &mut compressor());
+        let decode = |bytes: &[u8]| Hold::decode(bytes, &REPO, &keys).ok();
+        sealed_object("hold", ObjectType::Hold, keys.gc(), &bytes, &decode);
+    }
+    let (snapshot, made) = (SnapshotId([4; 16]), time(5));
+    let trust = Trust { snapshot, record: [8; 32], time: true, contents: false, made };
+    let bytes = trust.encode(&REPO, &keys, [1; 32], &mut compressor());
+    let decode = |bytes: &[u8]| Trust::decode(bytes, &REPO, &keys).ok();
+    sealed_object("trust", ObjectType::Trust, keys.gc(), &bytes, &decode);
 }
 
 #[test]
@@ -309,11 +345,10 @@ fn key_slots_bear_it() {
     });
 }
 
-fn sample_pack(with_parity: bool) -> (Vec<u8>, pack::PackEnd, PackHeader, Vec<BlobId>) {
+fn sample_pack(kind: BlobKind, protection: Protection) -> (Vec<u8>, pack::PackEnd, PackHeader, Vec<BlobId>) {
     let keys = keys();
-    let kind = if with_parity { BlobKind::Tree } else { BlobKind::Data };
     let header = PackHeader { suite: SUITE, kind, class: 0, family: FAMILY, session: SnapshotId([4; 16]) };
-    let (mut builder, head) = PackBuilder::start(header, with_parity);
+    let (mut builder, head) = PackBuilder::start(header, protection);
     let (mut bytes, mut ids) = (head.to_vec(), Vec::new());
     for n in 0..3u8 {
         let mut raw = RawBlock::default();
@@ -339,8 +374,13 @@ fn read_directory(bytes: &[u8]) -> Option<pack::Directory> {
 
 #[test]
 fn packs_bear_it() {
-    for with_parity in [false, true] {
-        let (good, end, _, _) = sample_pack(with_parity);
+    let kinds = [
+        (BlobKind::Data, Protection::None),
+        (BlobKind::Data, Protection::Percent(6)),
+        (BlobKind::Tree, Protection::Small),
+    ];
+    for (kind, protection) in kinds {
+        let (good, end, _, _) = sample_pack(kind, protection);
         campaign("pack", &good, SPARE, &|bad| {
             if let Some(directory) = read_directory(bad) {
                 assert_eq!(directory, end.directory);
@@ -358,7 +398,7 @@ fn packs_bear_it() {
 #[test]
 fn directories_of_a_thief_bear_it() {
     let keys = keys();
-    let (good, end, header, _) = sample_pack(false);
+    let (good, end, header, _) = sample_pack(BlobKind::Data, Protection::None);
     let footer = Footer::from_tail(&good, good.len() as u64).unwrap();
     let aad = [&b"LBO1\x06"[..], &header.encode()].concat();
     let sealed = &good[footer.directory_offset as usize..footer.covered_bytes as usize];
@@ -380,7 +420,7 @@ fn directories_of_a_thief_bear_it() {
 #[test]
 fn index_segments_bear_it() {
     let keys = keys();
-    let (_, end, header, ids) = sample_pack(false);
+    let (_, end, header, ids) = sample_pack(BlobKind::Data, Protection::None);
     let mut builder = SegmentBuilder::new(SnapshotId([4; 16]));
     builder.add(PackRow::new(end.id, &header, end.pack_bytes, &end.directory), &ids);
     let bytes = builder.finish(&REPO, &keys, SUITE, [1; 32], &mut compressor());
@@ -552,8 +592,20 @@ fn parity_sections_bear_it() {
         if parity::repair(&mut hurt, bad, &g).is_ok() && bad == section {
             assert!(hurt == data);
         }
-        if let Some(other) = Geometry::claimed(bad.len(), g.shard_bytes() << (bad.len() % 40)) {
+        let shard_bytes = g.shard_bytes() << (bad.len() % 40);
+        if let Some(other) = Geometry::claimed(bad.len(), shard_bytes, section.len()) {
             _ = parity::repair(&mut bad.to_vec(), &section, &other);
         }
     });
+    // Whatever lengths a footer claims: no cut that the code was not made for.
+    for covered in (0..3000).chain([1 << 20, u32::MAX as usize]) {
+        for (bits, section) in
+            (0..40).flat_map(|bits| [0, 48, 64 + covered, 16 * covered, 6 << bits].map(|s| (bits, s)))
+        {
+            if let Some(g) = Geometry::claimed(covered, 1 << bits, section) {
+                assert_eq!(g.section_bytes(), section);
+                assert!(g.groups() > 0 && g.shards().div_ceil(g.groups()) <= parity::GROUP_SHARDS_MAX);
+            }
+        }
+    }
 }

@@ -8,19 +8,23 @@ use format::chunk::{ChunkSizes, Chunker};
 use format::codec::{Compressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::envelope;
-use format::gc::{Condemned, Tomb};
+use format::gc::{Abort, Condemned, Tomb};
 use format::id::*;
 use format::index::{PackRow, SegmentBuilder};
+use format::keep::{Covers, Hold, Matching, Trust};
 use format::keys::{Capability, Key, Keys};
 use format::kind::{Kind, Timestamp};
+use format::log::{LogEntry, LogKind};
 use format::pack::{BlockRow, Directory, PackBuilder, PackHeader, block_check};
-use format::parity::{self, Geometry};
+use format::parity::{self, Geometry, Protection};
 use format::seal::{self, Suite};
+use format::shares;
 use format::slot::{ArgonCost, KeySlot, Secret, SlotEntropy, SlotKind};
 use format::snapshot::{Completeness, Mode, Pending, Snapshot, Stats};
 use format::textkey;
 use format::tree::*;
 use format::wire::Write;
+use format::words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -151,6 +155,10 @@ fn parity_sections(v: &mut Vectors) {
     let long: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
     let section = parity::compute(&long, &Geometry::choose(5000));
     v.insert("parity.long.hash", hex(blake3::hash(&section).as_bytes()));
+    let pack: Vec<u8> = (0..50_000u32).map(|i| ((i * i) >> 3) as u8).collect();
+    let geometry = Geometry::surviving(pack.len(), 6);
+    v.insert("parity.six.groups", geometry.groups().to_string());
+    v.insert("parity.six.hash", hex(blake3::hash(&parity::compute(&pack, &geometry)).as_bytes()));
 }
 
 fn sample_entries() -> Vec<(Vec<u8>, Entry)> {
@@ -309,9 +317,46 @@ fn records(v: &mut Vectors) {
     let tomb = Tomb { snapshot: SnapshotId([0xd0; 16]), time: time(5, 6), reason: "by id".into() };
     let bytes = tomb.encode(&REPO, &keys(), [15; 32], &mut compressor());
     assert_eq!(Tomb::decode(&bytes, &REPO, &keys()).unwrap(), tomb);
-    let condemned = Condemned { packs };
+    let condemned = Condemned { packs: packs.clone(), moved_into: packs };
     let bytes = condemned.encode(&REPO, &keys(), [16; 32], &mut compressor());
     assert_eq!(Condemned::decode(&bytes, &REPO, &keys()).unwrap(), condemned);
+    let abort = Abort { session: SnapshotId([0xd0; 16]) };
+    let bytes = abort.encode(&REPO, &keys(), [17; 32], &mut compressor());
+    assert_eq!(Abort::decode(&bytes, &REPO, &keys()).unwrap(), abort);
+    let (name, reason, made) = ("case 7".to_string(), "court order".to_string(), time(5, 6));
+    for covers in [Covers::Snapshots(vec![SnapshotId([0xd0; 16])]), Covers::Matching(Matching::default())] {
+        let id = HoldId([0xd1; 8]);
+        let hold =
+            Hold { id, name: name.clone(), reason: reason.clone(), made, end: Some(time(7, 8)), covers };
+        let bytes = hold.encode(&REPO, &keys(), [18; 32], &mut compressor());
+        assert_eq!(Hold::decode(&bytes, &REPO, &keys()).unwrap(), hold);
+    }
+    let trust =
+        Trust { snapshot: SnapshotId([0xd0; 16]), record: [0xd2; 32], time: true, contents: true, made };
+    let bytes = trust.encode(&REPO, &keys(), [19; 32], &mut compressor());
+    assert_eq!(Trust::decode(&bytes, &REPO, &keys()).unwrap(), trust);
+}
+
+/// What people write down, and what is done and erased.
+fn papers(v: &mut Vectors) {
+    let key = Key::new([11; 32]);
+    let shares = shares::split(&key, 2, 3, [7; 8], &[8; 32]).unwrap();
+    let one_line = |share: &shares::Share| share.text().trim_end().replace('\n', " ");
+    v.insert("share.1", one_line(&shares[0]));
+    v.insert("share.3", one_line(&shares[2]));
+    v.insert("words", words::encode(&key).join(" "));
+    let entry = LogEntry {
+        kind: LogKind::Action,
+        previous: vec![[0xd5; 32]],
+        time: time(5, 6),
+        machine: "harbour".into(),
+        user: "me".into(),
+        subject: "hold".into(),
+        body: r#"{"name":"case 7"}"#.into(),
+    };
+    let record = entry.sign(&REPO, &Key::new([12; 32]));
+    let bytes = record.encode(&REPO, &keys(), SUITE, [20; 32], &mut compressor());
+    v.insert("log.covered", hex(covered(&bytes)));
 }
 
 fn packs(v: &mut Vectors) {
@@ -328,7 +373,7 @@ fn packs(v: &mut Vectors) {
     let keys = keys();
     let block = BlockCoder::new(compressor()).seal(&keys, BlobKind::Data, SUITE, &[6; 32], &raw).unwrap();
     let ids: Vec<BlobId> = blobs.iter().map(|b| keys.blob_id(BlobKind::Data, b).unwrap()).collect();
-    let (mut builder, head) = PackBuilder::start(header, false);
+    let (mut builder, head) = PackBuilder::start(header, Protection::None);
     builder.push(&block.bytes, SUITE, 10, &ids);
     let end = builder.finish(&keys, &[17; 32]);
     v.insert("pack.header", hex(&head));
@@ -373,6 +418,7 @@ fn the_vectors_in_the_page_are_what_the_code_computes() {
     chunking(&mut v);
     records(&mut v);
     packs(&mut v);
+    papers(&mut v);
     let computed: BTreeMap<String, String> = v.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
     let list: String = computed.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
     assert!(documented() == computed, "the code computes\n{list}");
