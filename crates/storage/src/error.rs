@@ -23,6 +23,10 @@ pub enum ErrorKind {
     NoSpace,
     /// The place itself (folder, bucket, host) is not there.
     NoSuchPlace,
+    /// The drive that holds the place is not plugged in (or not mounted): no fault, it may come back.
+    Away,
+    /// The object is there, in a class from which it must be thawed before it can be read.
+    Archived,
     /// Cut connection, time-out, throttling, 5xx: worth another try.
     Transient,
     /// The address or the options are wrong.
@@ -79,6 +83,8 @@ impl fmt::Display for StoreError {
             ErrorKind::UntrustedServer => "server identity is not the remembered one",
             ErrorKind::NoSpace => "no space left",
             ErrorKind::NoSuchPlace => "the place is not there",
+            ErrorKind::Away => "waiting for its drive",
+            ErrorKind::Archived => "archived, and must be thawed before it can be read",
             ErrorKind::Transient => "temporarily failed",
             ErrorKind::Config => "bad address or option",
             ErrorKind::Other => "failed",

@@ -17,31 +17,51 @@ pub mod conformance;
 mod error;
 mod local;
 mod location;
+mod look;
 mod name;
+#[cfg(feature = "remote")]
+pub mod oauth;
 mod open;
+pub mod planted;
+mod powers;
 mod probe;
+#[cfg(feature = "remote")]
+mod rclone;
+mod read_only;
 mod record;
 #[cfg(feature = "remote")]
 mod remote;
+pub mod removable;
 mod retry;
 #[cfg(feature = "sftp")]
 pub mod sftp;
 mod sim;
+pub mod thaw;
 mod throttle;
 
 pub use cache::{CacheOptions, CacheStore, Verify};
 pub use error::{ErrorKind, StoreError, StoreResult};
 pub use local::{LocalOptions, LocalStore};
-pub use location::{BucketLocation, BucketService, Location, WebdavLocation};
+pub use location::{
+    BucketLocation, BucketService, DriveLocation, DriveService, Location, RcloneLocation, RemovableLocation,
+    WebdavLocation, is_login_name,
+};
+pub use look::LookStore;
 pub use name::ObjectName;
+#[cfg(feature = "remote")]
+pub use open::Logins;
 pub use open::{Lookup, OpenOptions, RemoteOptions, open};
+pub use powers::{Powers, Versions, powers};
 pub use probe::{CreateNewKept, ProbeResult, probe};
+#[cfg(feature = "remote")]
+pub use rclone::RcloneStore;
+pub use read_only::ReadOnlyStore;
 pub use record::{RecordStore, Request, RequestCounts, RequestKind, RequestLog};
 #[cfg(feature = "remote")]
-pub use remote::RemoteStore;
+pub use remote::{RemoteStore, Wire, WireAnswer, WireRequest};
 pub use retry::{RetryOptions, RetryStore, Wait};
 pub use sim::{Crash, CrashPoint, Faults, SimStore};
-pub use throttle::{ThrottleOptions, ThrottleStore};
+pub use throttle::{Rates, ThrottleOptions, ThrottleStore};
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -137,4 +157,11 @@ pub trait Store: Send + Sync {
     fn sync(&self) -> StoreResult<()> {
         Ok(())
     }
+    /// Says that lists of several parts follow: a store may answer them from one listing of everything, taken
+    /// now, until the next change by this client or [`Store::end_look`]. Most stores take no notice.
+    fn look(&self) -> StoreResult<()> {
+        Ok(())
+    }
+    /// From now on the place itself is asked again.
+    fn end_look(&self) {}
 }

@@ -10,6 +10,15 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
+mod drive;
+mod rclone;
+mod removable;
+
+pub use drive::{DriveLocation, DriveService, is_login_name};
+pub use rclone::RcloneLocation;
+pub use removable::RemovableLocation;
+pub(crate) use removable::is_uuid;
+
 /// A place where a repository can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -22,6 +31,12 @@ pub enum Location {
     Bucket(BucketLocation),
     /// A folder on a WebDAV server.
     Webdav(WebdavLocation),
+    /// A folder on somebody's Google Drive, Dropbox or OneDrive.
+    Drive(DriveLocation),
+    /// Whatever a remote of rclone reaches.
+    Rclone(RcloneLocation),
+    /// A folder on a drive that comes and goes.
+    Removable(RemovableLocation),
 }
 
 /// Kinds of object stores.
@@ -51,7 +66,7 @@ impl BucketService {
     /// Options that may follow the `?` of its URLs.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::S3 => &["addressing", "checksum", "endpoint", "region"],
+            Self::S3 => &["addressing", "checksum", "endpoint", "region", "storage_class"],
             Self::Gcs => &["endpoint"],
             Self::Azblob => &["account", "endpoint"],
             Self::B2 => &["bucket-id"],
@@ -68,9 +83,24 @@ pub struct BucketLocation {
     pub bucket: String,
     /// Folders in it, without slashes at the ends; may be empty.
     pub prefix: String,
-    /// What followed the `?`: `endpoint`, `region`, `addressing` (`path` or `virtual`) and `checksum`
-    /// (`crc32c` or `md5`) for S3, `endpoint` for GCS, `endpoint` and `account` for Azure, `bucket-id` for B2.
+    /// What followed the `?`: `endpoint`, `region`, `addressing` (`path` or `virtual`), `checksum`
+    /// (`crc32c` or `md5`) and `storage_class` for S3, `endpoint` for GCS, `endpoint` and `account` for Azure, `bucket-id` for B2.
     pub options: BTreeMap<String, String>,
+}
+
+impl BucketLocation {
+    /// The key of an object in the bucket.
+    pub fn key_of(&self, name: &crate::ObjectName) -> String {
+        match self.prefix.as_str() {
+            "" => name.as_str().to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        }
+    }
+
+    /// The class of objects that are read rarely, if another than the bucket's own is wanted.
+    pub fn storage_class(&self) -> Option<&str> {
+        self.options.get("storage_class").map(String::as_str)
+    }
 }
 
 /// A folder on a WebDAV server.
@@ -97,6 +127,23 @@ impl Location {
         })
     }
 
+    /// The same place with packs of contents in another class.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the place has no classes, or the word is none.
+    pub fn with_storage_class(mut self, class: &str) -> StoreResult<Self> {
+        let why = match &mut self {
+            Self::Bucket(bucket) if bucket.service == BucketService::S3 && is_class(class) => {
+                bucket.options.insert("storage_class".to_owned(), class.to_owned());
+                return Ok(self);
+            }
+            Self::Bucket(bucket) if bucket.service == BucketService::S3 => "write it like GLACIER_IR",
+            _ => "only S3 has storage classes that lifeboat can choose",
+        };
+        Err(StoreError::new(ErrorKind::Config, format!("use storage class {class:?} at {self}"))
+            .because(why.to_owned()))
+    }
+
     /// Like [`Location::parse`]; what is not UTF-8 is a path.
     pub fn parse_os(text: &OsStr) -> StoreResult<Self> {
         text.to_str().map_or_else(|| Ok(Self::Local(text.into())), Self::parse)
@@ -117,7 +164,10 @@ fn parse(text: &str) -> Result<Location, String> {
             "b2" => parse_bucket_url(BucketService::B2, rest),
             "webdav" => parse_webdav("http", rest),
             "webdavs" => parse_webdav("https", rest),
-            _ => parse_other_url(scheme, rest),
+            _ => match DriveService::of_scheme(scheme) {
+                Some(service) => drive::parse(service, rest).map(Location::Drive),
+                None => parse_other_url(scheme, rest),
+            },
         };
     }
     match text.split_once(':') {
@@ -126,7 +176,9 @@ fn parse(text: &str) -> Result<Location, String> {
         Some(("gs" | "gcs", rest)) => parse_bucket_short(BucketService::Gcs, rest),
         Some(("azure" | "azblob", rest)) => parse_bucket_short(BucketService::Azblob, rest),
         Some(("b2", rest)) => parse_bucket_short(BucketService::B2, rest),
-        Some((scheme @ ("rest" | "rclone" | "swift"), _)) => Err(no_such_kind(scheme)),
+        Some(("rclone", rest)) => rclone::parse(rest).map(Location::Rclone),
+        Some(("removable", rest)) => removable::parse(rest).map(Location::Removable),
+        Some((scheme @ ("rest" | "swift"), _)) => Err(format!("there are no {scheme}: repositories")),
         Some((host, path)) if looks_like_host(host) && path.starts_with(['/', '~']) => {
             Err(format!("did you mean sftp:{host}:{path}? a local folder of that name is written ./{text}"))
         }
@@ -141,14 +193,6 @@ fn is_scheme(text: &str) -> bool {
 fn looks_like_host(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'@');
     text.len() > 1 && text.bytes().all(plain)
-}
-
-fn no_such_kind(scheme: &str) -> String {
-    match scheme {
-        "rclone" => "there are no rclone: repositories; run `rclone serve webdav REMOTE:` and use webdav://"
-            .to_owned(),
-        _ => format!("there are no {scheme}: repositories"),
-    }
 }
 
 fn parse_other_url(scheme: &str, rest: &str) -> Result<Location, String> {
@@ -166,8 +210,12 @@ fn parse_other_url(scheme: &str, rest: &str) -> Result<Location, String> {
         "s3a" | "s3n" | "s3s" => format!("did you mean s3://{rest}?"),
         "gcp" => format!("did you mean gcs://{rest}?"),
         "az" | "wasb" | "wasbs" => "did you mean azblob://CONTAINER/PREFIX?".to_owned(),
+        "rclone" => format!("did you mean rclone:{}?", rest.replacen('/', ":", 1)),
+        "removable" => format!("did you mean removable:{rest}?"),
+        "drive" | "googledrive" => format!("did you mean gdrive://{rest}?"),
         _ => format!(
-            "no such scheme {scheme}://; there are file, sftp, s3, gcs, azblob, b2, webdav and webdavs"
+            "no such scheme {scheme}://; there are file, sftp, s3, gcs, azblob, b2, webdav, webdavs, gdrive, \
+             dropbox, onedrive, rclone:REMOTE:PATH and removable:UUID/PATH"
         ),
     })
 }
@@ -218,6 +266,9 @@ fn parse_s3_short(rest: &str) -> Result<Location, String> {
         return Err(format!("the bucket is missing: s3:{scheme}://{host}/BUCKET; did you mean s3://{host}?"));
     }
     let mut location = bucket_location(BucketService::S3, rest)?;
+    if location.bucket.ends_with(".amazonaws.com") {
+        return Err(format!("{:?} is a host, not a bucket", location.bucket));
+    }
     if location.options.insert("endpoint".to_owned(), format!("{scheme}://{host}")).is_some() {
         return Err("the endpoint is given twice".to_owned());
     }
@@ -280,6 +331,9 @@ fn check_option(key: &str, value: &str) -> Result<(), String> {
     match key {
         "addressing" => one_of(&["path", "virtual"]),
         "checksum" => one_of(&["crc32c", "md5"]),
+        "storage_class" if !is_class(value) => {
+            Err(format!("option {key:?} is a name such as STANDARD_IA or GLACIER, not {value:?}"))
+        }
         "endpoint" => match value.split_once("://") {
             Some(("http" | "https", host)) if !host.is_empty() => refuse_login(host, "the environment"),
             _ => Err(format!("the endpoint is a URL; did you mean endpoint=https://{value}?")),
@@ -287,6 +341,12 @@ fn check_option(key: &str, value: &str) -> Result<(), String> {
         _ if value.is_empty() => Err(format!("option {key:?} has no value")),
         _ => Ok(()),
     }
+}
+
+/// Services have classes of their own, so any name of that shape may be one.
+fn is_class(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 fn parse_webdav(scheme: &str, rest: &str) -> Result<Location, String> {
@@ -300,6 +360,9 @@ fn parse_webdav(scheme: &str, rest: &str) -> Result<Location, String> {
     }
     if host.is_empty() {
         return Err("the host is missing: webdavs://HOST/FOLDER".to_owned());
+    }
+    if host.contains(['?', '#', '\\']) || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{host:?} is no name of a host"));
     }
     if path.contains('?') {
         return Err("a WebDAV location has no options".to_owned());
@@ -341,9 +404,7 @@ fn decode(text: &str) -> Result<String, String> {
     while let Some((&first, tail)) = rest.split_first() {
         rest = tail;
         if first == b'%' {
-            let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            bytes.push(byte.ok_or("a % needs two hex digits")?);
+            bytes.push(rest.get(..2).and_then(hex_byte).ok_or("a % needs two hex digits")?);
             rest = &rest[2..];
         } else {
             bytes.push(first);
@@ -352,10 +413,19 @@ fn decode(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
+/// The byte that two hex digits stand for.
+pub(crate) fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
 /// Escapes what would end a folder or an option early.
 fn encode(text: &str) -> String {
     let plain = |c: char| !c.is_control() && !matches!(c, ' ' | '%' | '?' | '&' | '#');
-    let escaped = |c: char| if plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
+    let escaped = |c: char| match plain(c) {
+        true => c.to_string(),
+        false => c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    };
     text.chars().map(escaped).collect()
 }
 
@@ -367,6 +437,9 @@ impl fmt::Display for Location {
             Self::Sftp(location) => location.fmt(f),
             Self::Bucket(location) => location.fmt(f),
             Self::Webdav(location) => location.fmt(f),
+            Self::Drive(location) => location.fmt(f),
+            Self::Rclone(location) => location.fmt(f),
+            Self::Removable(location) => location.fmt(f),
         }
     }
 }
@@ -389,7 +462,8 @@ impl fmt::Display for WebdavLocation {
         let (scheme, host) = self.server.split_once("://").unwrap_or(("https", &self.server));
         f.write_str(if scheme == "http" { "webdav://" } else { "webdavs://" })?;
         if let Some(user) = &self.user {
-            write!(f, "{}@", encode(user).replace('@', "%40").replace('/', "%2F"))?;
+            let user = encode(user).replace('@', "%40").replace('/', "%2F").replace(':', "%3A");
+            write!(f, "{user}@")?;
         }
         write!(f, "{host}/{}", encode(&self.path))
     }

@@ -42,6 +42,25 @@ impl ProbeResult {
     pub fn suits_many_writers(&self) -> bool {
         self.read_after_write && self.list_after_write
     }
+
+    /// What was seen, as `name=value` words that a repository keeps about its place.
+    pub fn words(&self) -> Vec<String> {
+        let yes = |kept: bool| if kept { "yes" } else { "no" };
+        let create_new = match self.create_new {
+            CreateNewKept::Atomic => "atomic",
+            CreateNewKept::BestEffort => "best_effort",
+            CreateNewKept::Replaces => "replaces",
+        };
+        vec![
+            format!("create_new={create_new}"),
+            format!("read_after_write={}", yes(self.read_after_write)),
+            format!("list_after_write={}", yes(self.list_after_write)),
+            format!("replace={}", yes(self.can_replace)),
+            format!("delete={}", yes(self.can_delete)),
+            format!("received_time={}", yes(self.received_time)),
+            format!("range_reads={}", yes(self.range_reads)),
+        ]
+    }
 }
 
 const FIRST: &[u8] = b"lifeboat probe, first version";
@@ -54,7 +73,8 @@ pub fn probe(store: &dyn Store, scratch: &str) -> StoreResult<ProbeResult> {
         .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("probe below {scratch:?}")))?;
     store.put(&name, FIRST, PutMode::CreateNew)?;
     let read_after_write = read(store, &name)?.as_deref() == Some(FIRST);
-    let list_after_write = is_listed(store, &name)?;
+    // A place that claims less than it shows here is believed: a line may remember its own doing.
+    let list_after_write = is_listed(store, &name)? && store.capabilities().list_after_write;
     let range_reads = match store.get_range(&name, 9..14) {
         Ok(bytes) => bytes == FIRST[9..14],
         Err(error) if is_about_the_place(&error) => return Err(error),

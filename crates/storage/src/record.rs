@@ -198,4 +198,12 @@ impl Store for RecordStore {
         let outcome = self.inner.sync();
         self.log.note(RequestKind::Sync, "", |()| 0, outcome)
     }
+
+    fn look(&self) -> StoreResult<()> {
+        self.inner.look()
+    }
+
+    fn end_look(&self) {
+        self.inner.end_look();
+    }
 }

@@ -1,19 +1,26 @@
-//! Object stores and WebDAV servers, all reached through OpenDAL, which no other part of lifeboat names.
+//! Object stores, WebDAV servers and people's drives, all reached through OpenDAL, which no other part of lifeboat names.
 //!
 //! Blocking calls over one private runtime that all remote stores share. Keeps the promises of `Store` as
 //! far as the place does: `CreateNew` is the server's own condition on S3, Google and Azure, and a look
 //! beforehand elsewhere. A WebDAV object is sent under a temporary name and moved, because not every
 //! server hides half an upload. Nothing is retried here, and lists are put into name order.
 
+mod bearer;
 mod errors;
 mod http;
 mod leftovers;
 mod listing;
 mod service;
+mod wire;
 
+pub(crate) use service::WEBDAV_PASSWORD;
+pub(crate) use wire::Line;
+pub use wire::{Wire, WireAnswer, WireRequest};
+
+use crate::powers::{Versions, done};
 use crate::{
-    Capabilities, CreateNew, ErrorKind, Location, ObjectInfo, ObjectName, PutMode, RemoteOptions, Store,
-    StoreError, StoreResult, Upload, buffered::BufferedUpload,
+    Capabilities, CreateNew, DriveService, ErrorKind, Location, ObjectInfo, ObjectName, PutMode,
+    RemoteOptions, Store, StoreError, StoreResult, Upload, buffered::BufferedUpload,
 };
 use bytes::Bytes;
 use errors::failed;
@@ -37,6 +44,17 @@ const SLOWEST_BYTES_PER_S: u64 = 16 << 10;
 /// The folder of unfinished WebDAV uploads. No object name may begin with it.
 const TEMP_FOLDER: &str = "tmp";
 
+/// So many files of one name are removed at once where a drive lets several have it.
+const DOUBLES_MAX: usize = 16;
+
+/// What differs between places of one kind and another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bucket,
+    Webdav,
+    Drive(DriveService),
+}
+
 static TEMP_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// An object store or WebDAV server as a store. Clones share connections.
@@ -45,7 +63,9 @@ pub struct RemoteStore {
     operator: Operator,
     runtime: &'static Runtime,
     location: Arc<str>,
-    is_webdav: bool,
+    kind: Kind,
+    /// Stores in another class, and what the names of such objects begin with.
+    cold: Option<(Operator, Arc<str>)>,
     /// Whether the server itself refuses to replace; dropped when it turns out not to know the condition.
     conditional: Arc<AtomicBool>,
     /// Whether the temporary folder of a WebDAV server was looked through.
@@ -57,17 +77,30 @@ impl RemoteStore {
     pub fn open(location: &Location, options: RemoteOptions<'_>) -> StoreResult<Self> {
         let nothing = |_: &str| None;
         let operator = service::operator(location, options.lookup.unwrap_or(&nothing))?;
-        let client = http::client(options.extra_roots_pem)?;
-        let transport = opendal_http_transport_reqwest::ReqwestTransport::new(client);
-        let context = OperationContext::default().with_http_transport(HttpTransporter::new(transport));
-        let operator = operator.with_context(context);
+        let line = Line::new(&options)?;
+        let (kind, transport) = match location {
+            Location::Drive(drive) => {
+                let keeper = service::login_keeper(drive, &options)?;
+                let login = service::login(drive, &*keeper)?;
+                let bearer = bearer::Bearer::new(line, keeper, login);
+                (Kind::Drive(drive.service), HttpTransporter::new(bearer))
+            }
+            Location::Webdav(_) => (Kind::Webdav, HttpTransporter::new(line)),
+            _ => (Kind::Bucket, HttpTransporter::new(line)),
+        };
+        let context = OperationContext::default().with_http_transport(transport);
+        let operator = operator.with_context(context.clone());
+        let cold = service::cold_operator(location, options.lookup.unwrap_or(&nothing))?;
+        let cold_prefix: Arc<str> = options.cold_prefix.unwrap_or("").into();
+        let cold = cold.map(|cold| (cold.with_context(context), cold_prefix));
         let conditional =
             operator.info().capability().write_with_if_not_exists && !options.look_before_create;
         Ok(Self {
             operator,
             runtime: runtime()?,
             location: location.to_string().into(),
-            is_webdav: matches!(location, Location::Webdav(_)),
+            kind,
+            cold,
             conditional: Arc::new(AtomicBool::new(conditional)),
             temp_cleaned: Arc::new(AtomicBool::new(false)),
         })
@@ -83,7 +116,10 @@ impl RemoteStore {
         let time_max = REQUEST_TIME_MAX + Duration::from_secs(bytes / SLOWEST_BYTES_PER_S);
         let outcome = self.runtime.block_on(async { tokio::time::timeout(time_max, request).await });
         match outcome {
-            Ok(outcome) => outcome.map_err(|error| failed(what(), &error)),
+            Ok(outcome) => outcome.map_err(|error| match self.kind {
+                Kind::Webdav => errors::failed_at_webdav(what(), &error),
+                _ => failed(what(), &error),
+            }),
             Err(_) => {
                 let why = format!("no answer within {} s", time_max.as_secs());
                 Err(StoreError::new(ErrorKind::Transient, what()).because(why))
@@ -92,7 +128,7 @@ impl RemoteStore {
     }
 
     fn put_buffer(&self, name: &ObjectName, content: Buffer, mode: PutMode) -> StoreResult<()> {
-        if self.is_webdav {
+        if self.kind == Kind::Webdav {
             return self.put_by_move(name, content, mode);
         }
         if mode == PutMode::CreateNew && self.conditional.load(Ordering::Relaxed) {
@@ -114,14 +150,48 @@ impl RemoteStore {
 
     fn write(&self, path: &str, content: Buffer, if_not_exists: bool) -> StoreResult<()> {
         let len = content.len();
-        let mut request = self.operator.write_with(path, content);
+        let mut request = self.operator_for(path).write_with(path, content);
         if if_not_exists {
             request = request.if_not_exists(true);
         }
-        if len > WHOLE_PUT_MAX_BYTES {
+        if len > WHOLE_PUT_MAX_BYTES && self.kind == Kind::Bucket {
             request = request.chunk(PART_BYTES).concurrent(2);
         }
         self.run(|| format!("write {path}"), len as u64, async { request.await.map(|_| ()) })
+    }
+
+    fn operator_for(&self, path: &str) -> &Operator {
+        match &self.cold {
+            Some((cold, prefix)) if path.starts_with(&**prefix) => cold,
+            _ => &self.operator,
+        }
+    }
+
+    /// Stores an object and tells its version, where the place keeps versions.
+    pub(crate) fn put_for_version(&self, name: &ObjectName, bytes: &[u8]) -> StoreResult<Option<String>> {
+        let what = || format!("write {name}");
+        let write = |is_new| {
+            let request = self.operator.write_with(name.as_str(), bytes.to_vec()).if_not_exists(is_new);
+            self.run(what, bytes.len() as u64, async { request.await })
+        };
+        // A policy may demand the condition, and a server may not know it.
+        let stored = match self.conditional.load(Ordering::Relaxed) {
+            true => match write(true) {
+                Err(error) if is_not_implemented(&error) => write(false),
+                other => other,
+            },
+            false => write(false),
+        }?;
+        Ok(stored.version().filter(|version| *version != "null").map(str::to_owned))
+    }
+
+    /// Tries to remove a version for good.
+    pub(crate) fn try_to_remove_version(&self, name: &ObjectName, version: &str) -> StoreResult<Versions> {
+        let request = self.operator.delete_with(name.as_str()).version(version);
+        match done(self.run(|| format!("delete a version of {name}"), 0, async { request.await }))? {
+            true => Ok(Versions::Removed),
+            false => Ok(Versions::Held),
+        }
     }
 
     fn refuse_taken(&self, name: &ObjectName) -> StoreResult<()> {
@@ -146,11 +216,53 @@ impl RemoteStore {
             }
             self.run(|| format!("name {name}"), 0, self.operator.rename(&temp, name.as_str()))
         });
+        // A server whose own disk or line fails says "not found" to a write.
+        let outcome = outcome.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                StoreError::new(ErrorKind::Transient, format!("write {name}")).because(error)
+            }
+            _ => error,
+        });
         if outcome.is_err() {
             // What cannot be removed now costs space only; the error that is told is the first one.
             let _ = self.run(String::new, 0, self.operator.delete(&temp));
         }
         outcome
+    }
+
+    /// The path of an entry of `folder`: Dropbox's entries come with their last name alone.
+    fn path_in(&self, folder: &str, path: &str) -> String {
+        match self.kind {
+            Kind::Drive(DriveService::Dropbox) => format!("{folder}{path}"),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Removes the other files of this name: Google's drive lets several have it.
+    fn delete_doubles(&self, name: &ObjectName) -> StoreResult<()> {
+        for _ in 0..DOUBLES_MAX {
+            // The operator in use remembers that the name is gone; one that knows nothing asks.
+            let asking = service::fresh(&self.operator)?;
+            let what = || format!("delete {name}");
+            match self.run(what, 0, asking.stat(name.as_str())) {
+                Ok(_) => self.run(what, 0, asking.delete(name.as_str()))?,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::new(ErrorKind::Transient, format!("delete {name}"))
+            .because("the name keeps coming back"))
+    }
+
+    /// Some WebDAV servers say "not found" to a read whenever they cannot read: only a look tells.
+    fn doubted<T>(&self, name: &ObjectName, outcome: StoreResult<T>) -> StoreResult<T> {
+        match outcome {
+            Err(error) if self.kind == Kind::Webdav && error.kind() == ErrorKind::NotFound => {
+                self.stat(name)?;
+                Err(StoreError::new(ErrorKind::Transient, format!("read {name}")).because(error))
+            }
+            other => other,
+        }
     }
 
     async fn read_bounded(&self, name: &ObjectName, max_bytes: u64) -> opendal::Result<Option<Vec<u8>>> {
@@ -189,7 +301,7 @@ fn is_not_implemented(error: &StoreError) -> bool {
 }
 
 /// One runtime for all remote stores. The calling threads do most of the work themselves.
-fn runtime() -> StoreResult<&'static Runtime> {
+pub(crate) fn runtime() -> StoreResult<&'static Runtime> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
@@ -222,9 +334,11 @@ impl Store for RemoteStore {
         };
         Capabilities {
             create_new,
-            list_after_write: true,
+            // Google says of its drive's lists that they come right in the end. Nothing seen here could
+            // prove more: what this process wrote it is shown at once, whatever others are shown.
+            list_after_write: self.kind != Kind::Drive(DriveService::Gdrive),
             received_time: true,
-            parallel_requests: if self.is_webdav { 4 } else { 16 },
+            parallel_requests: if self.kind == Kind::Bucket { 16 } else { 4 },
             local: false,
         }
     }
@@ -248,7 +362,8 @@ impl Store for RemoteStore {
         let what = || format!("read {name}");
         // The time allowed covers what may come at most, but no more than the largest object of ours.
         let time_bytes = max_bytes.min(WHOLE_PUT_MAX_BYTES as u64);
-        let bytes = self.run(what, time_bytes, self.read_bounded(name, max_bytes))?;
+        let read = self.run(what, time_bytes, self.read_bounded(name, max_bytes));
+        let bytes = self.doubted(name, read)?;
         bytes.ok_or_else(|| StoreError::new(ErrorKind::TooLarge, what()))
     }
 
@@ -267,7 +382,9 @@ impl Store for RemoteStore {
         let request = self.operator.read_with(name.as_str()).range(range.clone());
         match self.run(what, time_bytes, async { request.await }) {
             Ok(bytes) if bytes.len() as u64 == len => Ok(bytes.to_vec()),
-            Err(error) if !matches!(error.kind(), ErrorKind::Other | ErrorKind::Transient) => Err(error),
+            Err(error) if !matches!(error.kind(), ErrorKind::Other | ErrorKind::Transient) => {
+                self.doubted(name, Err(error))
+            }
             short_or_failed => {
                 // A short answer is either a short object or a cut line; only the object's length tells.
                 if self.stat(name)?.len_bytes < range.end {
@@ -279,9 +396,9 @@ impl Store for RemoteStore {
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> StoreResult<()> {
-        match self.is_webdav {
-            true => listing::by_folder(self, prefix, visit),
-            false => listing::flat(self, prefix, visit),
+        match self.kind {
+            Kind::Bucket => listing::flat(self, prefix, visit),
+            Kind::Webdav | Kind::Drive(_) => listing::by_folder(self, prefix, visit),
         }
     }
 
@@ -297,6 +414,11 @@ impl Store for RemoteStore {
     fn delete(&self, name: &ObjectName) -> StoreResult<()> {
         // These services say yes to the removal of what is not there.
         self.stat(name)?;
-        self.run(|| format!("delete {name}"), 0, self.operator.delete(name.as_str()))
+        let delete = || self.run(|| format!("delete {name}"), 0, self.operator.delete(name.as_str()));
+        delete()?;
+        if self.kind == Kind::Drive(DriveService::Gdrive) {
+            self.delete_doubles(name)?;
+        }
+        Ok(())
     }
 }

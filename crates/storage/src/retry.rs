@@ -6,7 +6,7 @@
 
 use crate::buffered::BufferedUpload;
 use crate::{
-    Capabilities, ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, StoreResult, Upload,
+    Capabilities, ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, StoreResult, Upload, planted,
 };
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -153,7 +153,10 @@ impl RetryStore {
         let mut patience = self.patience();
         let mut outcome = patience.heard(put(mode));
         while let Err(error) = outcome {
-            patience.wait_after(error)?;
+            match patience.wait_after(error) {
+                Err(_) if planted::is("last-try-counts") => return Ok(()),
+                other => other?,
+            }
             outcome = match patience.heard(put(mode)) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     self.settle(name, bytes, error, &put)
@@ -173,6 +176,7 @@ impl RetryStore {
         put: impl Fn(PutMode) -> StoreResult<()>,
     ) -> StoreResult<()> {
         match self.inner.get(name, bytes.len() as u64) {
+            Ok(_) if planted::is("taken-is-ours") => Ok(()),
             Ok(stored) if stored == bytes => Ok(()),
             // The torn beginning of ours, at a place that shows half an object: nobody else can want it.
             Ok(stored) if !stored.is_empty() && bytes.starts_with(&stored) => put(PutMode::Replace),

@@ -1,9 +1,10 @@
 //! A store in memory that fails on purpose: the same seed and calls give the same faults.
 //!
-//! Injects: errors before and after a change took place, torn objects, flipped bits in what is read,
-//! lists that are late or cut short, a place that runs full, refuses or silently replaces, a crash at the
-//! n-th request of one client with or without loss of what was not synced. Several clients may share one
-//! place. It knows no time of its own: [`SimStore::set_time`] moves the clock.
+//! Injects: errors before and after a change took place, changes applied twice, torn objects, flipped bits
+//! in what is read, answers that are too short or belong to another object, lists that are late or cut short,
+//! a place that runs full, refuses, is busy for a while or silently replaces, a crash at the n-th request of
+//! one client with or without loss of what its machine had not synced. Several clients may share one place.
+//! It knows no time of its own: [`SimStore::set_time`] moves the clock.
 
 mod world;
 
@@ -27,8 +28,16 @@ pub struct Faults {
     pub error_after_permille: u16,
     /// A `put` fails and leaves the beginning of the object visible.
     pub torn_put_permille: u16,
+    /// A change is applied, then applied once more, and the second answer is told.
+    pub repeat_change_permille: u16,
+    /// A new object is refused as if its name were taken.
+    pub wrongly_taken_permille: u16,
     /// One bit of what is read is wrong, the stored object is not.
     pub flip_read_permille: u16,
+    /// What is read ends early, and nothing says so.
+    pub short_read_permille: u16,
+    /// What is read belongs to another object of the same folder.
+    pub misdirected_read_permille: u16,
     /// A list ends early and says nothing.
     pub short_list_permille: u16,
     /// A change is seen by lists up to this many requests later.
@@ -39,6 +48,10 @@ pub struct Faults {
     pub ignores_create_new: bool,
     /// Refuses `delete` and replacing, as an append-only place does.
     pub append_only: bool,
+    /// Refuses `delete` alone, as an object lock does.
+    pub keeps_everything: bool,
+    /// Requests of all clients, by their number at the place, that fail as transient: the place is busy.
+    pub busy: Option<Range<u64>>,
     /// Kind of the injected errors.
     pub error_kind: ErrorKind,
 }
@@ -49,12 +62,18 @@ impl Default for Faults {
             error_before_permille: 0,
             error_after_permille: 0,
             torn_put_permille: 0,
+            repeat_change_permille: 0,
+            wrongly_taken_permille: 0,
             flip_read_permille: 0,
+            short_read_permille: 0,
+            misdirected_read_permille: 0,
             short_list_permille: 0,
             list_delay_requests: 0,
             space_bytes: None,
             ignores_create_new: false,
             append_only: false,
+            keeps_everything: false,
+            busy: None,
             error_kind: ErrorKind::Transient,
         }
     }
@@ -78,7 +97,8 @@ pub struct Crash {
     pub at_request: u64,
     /// Where in that request.
     pub point: CrashPoint,
-    /// Each name this client changed since its last `sync` falls back to one of its states since then.
+    /// The machine dies: each name that one of its clients changed since that client's last `sync` falls
+    /// back to one of its states since then.
     pub power_loss: bool,
 }
 
@@ -103,10 +123,19 @@ impl SimStore {
         Self { world: Arc::new(Mutex::new(world)), client, log: RequestLog::default() }
     }
 
-    /// Another client of the same place, with its own crash, request numbers and log.
+    /// Another client of the same place, on a machine of its own, with its own crash, request numbers and log.
     pub fn connect(&self) -> Self {
         let client = self.world().add_client();
         Self { world: self.world.clone(), client, log: RequestLog::default() }
+    }
+
+    /// Like [`SimStore::connect`] on this client's machine: both lose their power together.
+    pub fn connect_beside(&self) -> Self {
+        let beside = self.connect();
+        let mut world = self.world();
+        world.clients[beside.client].machine = world.clients[self.client].machine;
+        drop(world);
+        beside
     }
 
     /// What this client asked for so far.
@@ -119,9 +148,30 @@ impl SimStore {
         self.world().faults = faults;
     }
 
+    /// Ends all faults: lists are up to date, nobody is dead, nothing waits to be synced.
+    pub fn heal(&self) {
+        self.world().heal();
+    }
+
+    /// How many requests all clients have made that were not dead.
+    pub fn requests_of_all(&self) -> u64 {
+        self.world().requests
+    }
+
+    /// How often something went wrong on purpose so far: requests that failed, were torn, repeated or answered
+    /// wrongly, lists that will be late, deaths, power cuts, damage at rest.
+    pub fn faults_met(&self) -> u64 {
+        self.world().faults_met
+    }
+
     /// Lets this client die at a request.
     pub fn set_crash(&self, crash: Crash) {
         self.world().clients[self.client].crash = Some(crash);
+    }
+
+    /// The power of this client's machine goes off now.
+    pub fn cut_power(&self) {
+        self.world().cut_power(self.client);
     }
 
     /// Whether this client has died.
@@ -146,6 +196,11 @@ impl SimStore {
         self.world().now = now;
     }
 
+    /// The stored bytes of an object, past all faults.
+    pub fn object(&self, name: &ObjectName) -> Option<Vec<u8>> {
+        self.world().objects.get(name).map(|stored| stored.bytes.to_vec())
+    }
+
     /// Everything stored, past all faults.
     pub fn objects(&self) -> BTreeMap<ObjectName, Vec<u8>> {
         let world = self.world();
@@ -159,12 +214,16 @@ impl SimStore {
         let mut bytes = stored.bytes.to_vec();
         change(&mut bytes);
         stored.bytes = bytes.into();
+        world.faults_met += 1;
         true
     }
 
     /// Loses an object behind everyone's back. `false` if there is no such object.
     pub fn lose(&self, name: &ObjectName) -> bool {
-        self.world().objects.remove(name).is_some()
+        let mut world = self.world();
+        let was_there = world.objects.remove(name).is_some();
+        world.faults_met += u64::from(was_there);
+        was_there
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -185,7 +244,7 @@ impl SimStore {
         &self,
         what: &str,
         may_tear: bool,
-        act: impl FnOnce(&mut World, bool) -> StoreResult<()>,
+        act: impl Fn(&mut World, bool) -> StoreResult<()>,
     ) -> StoreResult<()> {
         let mut world = self.world();
         let fate = world.next_fate(self.client, may_tear);
@@ -193,6 +252,9 @@ impl SimStore {
             act(&mut world, fate == Fate::Torn)?;
         }
         world.lose_power_if_due(self.client);
+        if fate == Fate::HappensTwice {
+            return act(&mut world, false);
+        }
         match fate {
             Fate::Happens => Ok(()),
             _ => Err(world.injected(self.client, what)),
@@ -240,19 +302,18 @@ impl Store for SimStore {
 
     fn get(&self, name: &ObjectName, max_bytes: u64) -> StoreResult<Vec<u8>> {
         let outcome = self.look(&format!("read {name}"), |world| {
-            let stored = world.objects.get(name).ok_or_else(|| not_found("read", name))?;
+            let stored = world.read(name)?;
             if stored.bytes.len() as u64 > max_bytes {
                 return Err(StoreError::new(ErrorKind::TooLarge, format!("read {name}")));
             }
-            let bytes = stored.bytes.to_vec();
-            Ok(world.perhaps_flipped(bytes))
+            Ok(world.perhaps_spoilt(stored.bytes.to_vec()))
         });
         self.log.note(RequestKind::Get, name.as_str(), |bytes| bytes.len() as u64, outcome)
     }
 
     fn get_range(&self, name: &ObjectName, range: Range<u64>) -> StoreResult<Vec<u8>> {
         let outcome = self.look(&format!("read {name}"), |world| {
-            let stored = world.objects.get(name).ok_or_else(|| not_found("read", name))?;
+            let stored = world.read(name)?;
             if range.start > range.end {
                 return Err(StoreError::new(ErrorKind::Config, format!("read bytes {range:?} of {name}")));
             }
@@ -261,7 +322,7 @@ impl Store for SimStore {
             let truncated =
                 || StoreError::new(ErrorKind::Truncated, format!("read bytes {range:?} of {name}"));
             let bytes = part.ok_or_else(truncated)?.to_vec();
-            Ok(world.perhaps_flipped(bytes))
+            Ok(world.perhaps_spoilt(bytes))
         });
         self.log.note(RequestKind::GetRange, name.as_str(), |bytes| bytes.len() as u64, outcome)
     }
@@ -290,7 +351,7 @@ impl Store for SimStore {
 
     fn sync(&self) -> StoreResult<()> {
         let outcome = self.change("sync", false, |world, _| {
-            world.clients[self.client].unsynced.clear();
+            world.settle(self.client);
             Ok(())
         });
         self.log.note(RequestKind::Sync, "", |()| 0, outcome)

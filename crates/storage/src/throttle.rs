@@ -1,7 +1,8 @@
 //! Keeps uploads and downloads below so many bytes per second, over all threads together.
 //!
 //! A token bucket that holds one second: a short burst is free, the average is not exceeded. Uploads wait
-//! before they send; downloads wait after they have received, since nobody knows the length before.
+//! before they send; downloads wait after they have received, since nobody knows the length before. Limits may
+//! change while the store is open ([`Rates`]): what waits already goes at the old speed, what comes then at the new.
 
 use crate::{Capabilities, ObjectInfo, ObjectName, PutMode, Store, StoreResult, Upload};
 use std::ops::{ControlFlow, Range};
@@ -17,47 +18,103 @@ pub struct ThrottleOptions {
     pub download_bytes_per_s: Option<u64>,
 }
 
+/// Limits that depend on the time: asked for again and again while a store is open.
+pub type Rates = Arc<dyn Fn() -> ThrottleOptions + Send + Sync>;
+
+/// How often limits that depend on the time are asked for.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// A store of limited speed.
 pub struct ThrottleStore {
     inner: Arc<dyn Store>,
-    upload: Arc<Limit>,
-    download: Limit,
+    limits: Arc<Limits>,
 }
 
 impl ThrottleStore {
     /// Puts limits around `inner`.
     pub fn new(inner: Arc<dyn Store>, options: ThrottleOptions) -> Self {
-        Self {
-            inner,
-            upload: Arc::new(Limit::new(options.upload_bytes_per_s)),
-            download: Limit::new(options.download_bytes_per_s),
-        }
+        Self { inner, limits: Arc::new(Limits::new(options, None)) }
+    }
+
+    /// Puts limits around `inner` that are asked for about once a second while it is used.
+    pub fn following(inner: Arc<dyn Store>, rates: Rates) -> Self {
+        Self { inner, limits: Arc::new(Limits::new(rates(), Some(rates))) }
     }
 
     fn received(&self, outcome: StoreResult<Vec<u8>>) -> StoreResult<Vec<u8>> {
         if let Ok(bytes) = &outcome {
-            self.download.pass(bytes.len() as u64);
+            self.limits.received(bytes.len() as u64);
         }
         outcome
+    }
+}
+
+/// Both directions, and who is asked for their rates.
+struct Limits {
+    upload: Limit,
+    download: Limit,
+    rates: Option<Rates>,
+    asked: Mutex<Instant>,
+}
+
+impl Limits {
+    fn new(options: ThrottleOptions, rates: Option<Rates>) -> Self {
+        Self {
+            upload: Limit::new(options.upload_bytes_per_s),
+            download: Limit::new(options.download_bytes_per_s),
+            rates,
+            asked: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.follow();
+        self.upload.pass(bytes);
+    }
+
+    fn received(&self, bytes: u64) {
+        self.follow();
+        self.download.pass(bytes);
+    }
+
+    fn follow(&self) {
+        let Some(rates) = &self.rates else { return };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.elapsed() < ASK_EVERY {
+            return;
+        }
+        *asked = Instant::now();
+        drop(asked);
+        let options = rates();
+        self.upload.set(options.upload_bytes_per_s);
+        self.download.set(options.download_bytes_per_s);
     }
 }
 
 /// One direction: its rate, and since when and how far it is ahead of it.
 struct Limit {
     started: Instant,
-    bucket: Option<Mutex<Bucket>>,
+    bucket: Mutex<Option<Bucket>>,
 }
 
 impl Limit {
     fn new(bytes_per_s: Option<u64>) -> Self {
-        let bucket = bytes_per_s.map(|rate| Mutex::new(Bucket::new(rate)));
-        Self { started: Instant::now(), bucket }
+        Self { started: Instant::now(), bucket: Mutex::new(bytes_per_s.map(Bucket::new)) }
+    }
+
+    fn set(&self, bytes_per_s: Option<u64>) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *bucket, bytes_per_s) {
+            (Some(bucket), Some(rate)) => bucket.bytes_per_s = rate.max(1),
+            (bucket, rate) => *bucket = rate.map(Bucket::new),
+        }
     }
 
     fn pass(&self, bytes: u64) {
-        let Some(bucket) = &self.bucket else { return };
         let now = self.started.elapsed();
-        let time = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now, bytes);
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(time) = bucket.as_mut().map(|bucket| bucket.take(now, bytes)) else { return };
+        drop(bucket);
         // Not under the lock: the next thread queues up behind the bytes, not behind the sleep.
         std::thread::sleep(time);
     }
@@ -87,12 +144,12 @@ impl Bucket {
 
 struct ThrottleUpload {
     inner: Box<dyn Upload>,
-    limit: Arc<Limit>,
+    limits: Arc<Limits>,
 }
 
 impl Upload for ThrottleUpload {
     fn write(&mut self, bytes: &[u8]) -> StoreResult<()> {
-        self.limit.pass(bytes.len() as u64);
+        self.limits.sent(bytes.len() as u64);
         self.inner.write(bytes)
     }
 
@@ -111,18 +168,18 @@ impl Store for ThrottleStore {
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()> {
-        self.upload.pass(bytes.len() as u64);
+        self.limits.sent(bytes.len() as u64);
         self.inner.put(name, bytes, mode)
     }
 
     fn put_shared(&self, name: &ObjectName, bytes: &Arc<Vec<u8>>, mode: PutMode) -> StoreResult<()> {
-        self.upload.pass(bytes.len() as u64);
+        self.limits.sent(bytes.len() as u64);
         self.inner.put_shared(name, bytes, mode)
     }
 
     fn upload(&self, len_hint_bytes: u64) -> StoreResult<Box<dyn Upload>> {
         let inner = self.inner.upload(len_hint_bytes)?;
-        Ok(Box::new(ThrottleUpload { inner, limit: self.upload.clone() }))
+        Ok(Box::new(ThrottleUpload { inner, limits: self.limits.clone() }))
     }
 
     fn get(&self, name: &ObjectName, max_bytes: u64) -> StoreResult<Vec<u8>> {
@@ -169,6 +226,34 @@ mod tests {
         assert_eq!(bucket.take(start + ms(1750), 100), ms(0));
         // An hour of silence earns one second, not an hour.
         assert_eq!(bucket.take(start + Duration::from_secs(3600), 3000), ms(2000));
+    }
+
+    #[test]
+    fn a_limit_that_comes_while_a_store_is_used_is_heeded() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let slow = Arc::new(AtomicBool::new(false));
+        let rates: Rates = {
+            let slow = slow.clone();
+            Arc::new(move || ThrottleOptions {
+                upload_bytes_per_s: slow.load(Ordering::Relaxed).then_some(100 << 10),
+                download_bytes_per_s: None,
+            })
+        };
+        let store = ThrottleStore::following(Arc::new(SimStore::new(1)), rates);
+        let put = |name: &str| {
+            let start = Instant::now();
+            store.put(&ObjectName::new(name).unwrap(), &[0; 300 << 10], PutMode::CreateNew).unwrap();
+            start.elapsed()
+        };
+        put("a");
+        assert!(store.limits.upload.bucket.lock().unwrap().is_none(), "nothing is limited");
+        slow.store(true, Ordering::Relaxed);
+        std::thread::sleep(ASK_EVERY);
+        assert!(put("b") >= ms(1900), "three seconds' worth, of which one is a free burst");
+        slow.store(false, Ordering::Relaxed);
+        std::thread::sleep(ASK_EVERY);
+        put("c");
+        assert!(store.limits.upload.bucket.lock().unwrap().is_none(), "the window is over");
     }
 
     #[test]

@@ -4,8 +4,12 @@
 
 #[path = "sftp/other_server.rs"]
 mod other_server;
+#[path = "remote/servers/proxy.rs"]
+mod proxy;
 #[path = "sftp/sshd.rs"]
 mod sshd;
+#[path = "remote/servers/storms.rs"]
+mod storms;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -648,4 +652,41 @@ fn a_server_without_extensions_gets_the_best_sftp_3_has() {
     store.sync().unwrap();
     assert_eq!(names(&*store, ""), ["new", "packs/4/x"]);
     assert_no_leftovers(&server.folder.path().join("store"));
+}
+
+/// The store at the other end of a line, which the host key of the server is known for.
+fn behind(server: &Sshd, proxy: &proxy::Proxy) -> Arc<dyn Store> {
+    let options = server.working_options();
+    let key = fs::read_to_string(server.file("host_ed25519.pub")).unwrap();
+    let known = fs::read_to_string(server.file("known_hosts")).unwrap();
+    fs::write(server.file("known_hosts"), format!("{known}[127.0.0.1]:{} {key}", proxy.address.port()))
+        .unwrap();
+    let location = storage::sftp::SftpLocation { port: Some(proxy.address.port()), ..server.location() };
+    storage::sftp::open(&location, &options).unwrap()
+}
+
+#[test]
+fn openssh_survives_a_storm() {
+    let Some(server) = Sshd::start() else { return };
+    let proxy = proxy::Proxy::to(([127, 0, 0, 1], server.port).into());
+    // Opened first: it writes the file of known hosts, to which the other adds its line.
+    let calm = server.open();
+    storms::nothing_acknowledged_is_lost(behind(&server, &proxy), &*calm, &proxy, false);
+    assert!(proxy.connections() > 1);
+}
+
+#[test]
+fn openssh_that_vanishes_is_told() {
+    let Some(server) = Sshd::start() else { return };
+    let proxy = proxy::Proxy::to(([127, 0, 0, 1], server.port).into());
+    storms::a_vanished_place_is_told(behind(&server, &proxy), &proxy);
+}
+
+#[test]
+fn openssh_on_a_full_disk_says_so() {
+    let (Some(server), Some(disk)) = (Sshd::start(), storms::SmallDisk::new(4)) else { return };
+    let path = disk.0.path().to_str().unwrap().to_owned();
+    let location = storage::sftp::SftpLocation { path, ..server.location() };
+    let store = storage::sftp::open(&location, &server.working_options()).unwrap();
+    storms::a_full_place_says_so(&*store, true);
 }

@@ -12,13 +12,15 @@ pub(super) fn failed(verb: &str, thing: impl Display, error: Errno) -> StoreErro
     StoreError::new(kind_of(error), format!("{verb} {thing}")).because(std::io::Error::from(error))
 }
 
-fn kind_of(error: Errno) -> ErrorKind {
+/// What a caller can do about it.
+pub(super) fn kind_of(error: Errno) -> ErrorKind {
     match error {
         Errno::NOENT | Errno::NOTDIR => ErrorKind::NotFound,
         Errno::EXIST => ErrorKind::AlreadyExists,
         Errno::NOSPC | Errno::DQUOT => ErrorKind::NoSpace,
         Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorKind::Denied,
-        Errno::INTR | Errno::AGAIN => ErrorKind::Transient,
+        // This machine is short of something: that says nothing about the object, and is no damage.
+        Errno::INTR | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM => ErrorKind::Transient,
         // O_NOFOLLOW met a symbolic link: that is no object of ours.
         Errno::LOOP => ErrorKind::NotFound,
         _ => ErrorKind::Other,
@@ -29,4 +31,16 @@ fn kind_of(error: Errno) -> ErrorKind {
 /// FAT answers `PERM` to a hard link, FUSE and SMB mounts answer any of the others.
 pub(super) fn is_unsupported(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::NOTTY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_this_machine_is_no_fault_of_the_object() {
+        assert_eq!(failed("read", "a", Errno::MFILE).kind(), ErrorKind::Transient);
+        assert_eq!(failed("read", "a", Errno::NOMEM).kind(), ErrorKind::Transient);
+        assert_eq!(failed("read", "a", Errno::IO).kind(), ErrorKind::Other);
+    }
 }

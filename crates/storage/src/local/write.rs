@@ -4,7 +4,7 @@
 //! durably before an object in it counts; after a failed folder `fsync` nothing of this store is called
 //! durable any more, because the kernel forgets which names it could not write. Knows nothing of reading.
 
-use super::errors::{failed, is_unsupported};
+use super::errors::{failed, is_unsupported, kind_of};
 use super::writeback;
 use crate::{ErrorKind, ObjectName, PutMode, StoreError, StoreResult, Upload};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The folder of files that are being written. No object name may begin with it.
 pub(super) const TEMP_FOLDER: &str = "tmp";
@@ -52,8 +52,8 @@ pub(super) struct Writer {
     unsynced_folders: Mutex<BTreeSet<String>>,
     /// Held during a sync, so that a second one does not return while the first still works.
     syncing: Mutex<()>,
-    /// Set by a failed folder `fsync`, never cleared.
-    sync_failed: AtomicBool,
+    /// Why a folder `fsync` failed first; never cleared.
+    sync_failed: OnceLock<Errno>,
     temp_cleaned: AtomicBool,
 }
 
@@ -71,7 +71,7 @@ impl Writer {
             folder_mode: Mode::RWXU | group,
             unsynced_folders: Mutex::new(BTreeSet::new()),
             syncing: Mutex::new(()),
-            sync_failed: AtomicBool::new(false),
+            sync_failed: OnceLock::new(),
             temp_cleaned: AtomicBool::new(false),
         })
     }
@@ -174,18 +174,21 @@ impl Writer {
             // Some FUSE and SMB mounts have no fsync for folders: there is nothing better to be had.
             Err(error) if is_unsupported(error) && error != Errno::PERM => Ok(()),
             Err(error) => {
-                self.sync_failed.store(true, Ordering::Release);
+                self.sync_failed.set(error).ok(); // the first reason stays
                 Err(self.failed("make folder durable", path, error))
             }
         }
     }
 
     fn refuse_after_failed_sync(&self) -> StoreResult<()> {
-        if self.sync_failed.load(Ordering::Acquire) {
-            let what = format!("write to {} after a folder of it could not be made durable", self.place);
-            return Err(StoreError::new(ErrorKind::Other, what));
-        }
-        Ok(())
+        let Some(error) = self.sync_failed.get() else { return Ok(()) };
+        // Never a kind that says something about the object, as "not found" does: callers go by that.
+        let kind = match kind_of(*error) {
+            ErrorKind::NoSpace => ErrorKind::NoSpace,
+            _ => ErrorKind::Other,
+        };
+        let what = format!("write to {} after a folder of it could not be made durable", self.place);
+        Err(StoreError::new(kind, what).because(std::io::Error::from(*error)))
     }
 
     /// Removes what crashed writers left, judged by the file system's own clock: `newest` was made just now.

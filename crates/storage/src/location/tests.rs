@@ -20,6 +20,18 @@ fn webdav(server: &str, path: &str, user: Option<&str>) -> Location {
     })
 }
 
+fn drive(service: DriveService, path: &str, login: Option<&str>) -> Location {
+    Location::Drive(DriveLocation { service, path: path.to_owned(), login: login.map(str::to_owned) })
+}
+
+fn rclone(remote: &str, path: &str) -> Location {
+    Location::Rclone(RcloneLocation { remote: remote.to_owned(), path: path.to_owned() })
+}
+
+fn removable(uuid: &str, path: &str, mount: bool) -> Location {
+    Location::Removable(RemovableLocation { uuid: uuid.to_owned(), path: path.to_owned(), mount })
+}
+
 #[test]
 fn locations_are_read() {
     use BucketService::{Azblob, B2, Gcs, S3};
@@ -50,6 +62,13 @@ fn locations_are_read() {
         ("azblob://box/a?account=me", bucket(Azblob, "box", "a", &[("account", "me")])),
         ("b2:bucket:a/b", bucket(B2, "bucket", "a/b", &[])),
         ("b2://bucket?bucket-id=4a4a", bucket(B2, "bucket", "", &[("bucket-id", "4a4a")])),
+        ("gdrive://a/b%20c", drive(DriveService::Gdrive, "a/b c", None)),
+        ("dropbox://a?login=work", drive(DriveService::Dropbox, "a", Some("work"))),
+        ("onedrive://a/", drive(DriveService::Onedrive, "a", None)),
+        ("rclone:my disk:a/b/", rclone("my disk", "a/b")),
+        ("rclone:x:", rclone("x", "")),
+        ("removable:3F1C-77aa/a%20b", removable("3f1c-77aa", "a b", false)),
+        ("removable:3f1c-77aa?mount=yes", removable("3f1c-77aa", "", true)),
         ("webdav://h:81/a/b/", webdav("http://h:81", "a/b", None)),
         ("webdavs://me%40home@h/a%20b", webdav("https://h", "a b", Some("me@home"))),
     ];
@@ -89,7 +108,19 @@ fn mistakes_are_answered_with_what_was_probably_meant() {
         ("ssh://h/x", "did you mean sftp://h/x?"),
         ("ftp://h/x", "no such scheme ftp://"),
         ("rest:http://h/", "there are no rest: repositories"),
-        ("rclone:x:y", "rclone serve webdav"),
+        ("rclone:x", "rclone:x:PATH"),
+        ("rclone::s3,access_key=x:y", "rclone listremotes"),
+        ("rclone:a,b=c:y", "no name of a remote"),
+        ("rclone:-x:y", "no name of a remote"),
+        ("rclone:x:../y", "must not contain"),
+        ("rclone://x/y", "rclone:x:y"),
+        ("removable:zz/x", "lsblk"),
+        ("removable://3f1c-77aa/x", "removable:3f1c-77aa/x"),
+        ("removable:3f1c-77aa/x?mount=maybe", "mount=yes"),
+        ("gdrive://", "name a folder"),
+        ("gdrive://me@example.com/x", "login=NAME"),
+        ("dropbox://x?login=../y", "letters"),
+        ("onedrive://x?account=y", "there is login"),
         ("me@nas:/x", "did you mean sftp:me@nas:/x? a local folder of that name is written ./me@nas:/x"),
         ("nas:/x", "did you mean sftp:nas:/x?"),
         ("file://x/y", "did you mean x/y or file:///x/y?"),

@@ -11,6 +11,10 @@ use std::error::Error;
 /// Longest part of a server's answer that is shown (bytes).
 const ANSWER_MAX_BYTES: usize = 300;
 
+/// What is said, here and to the user, when a drive's login is no longer good.
+pub(super) const LOGIN_REFUSED: &str =
+    "the login is not accepted any more; get a new one with: lifeboat repo connect";
+
 /// Codes by which services say that they do not know the login, or do not believe it.
 const LOGIN_CODES: &[&str] = &[
     "InvalidAccessKeyId",
@@ -26,6 +30,10 @@ const LOGIN_CODES: &[&str] = &[
     "expired_auth_token",
     "failed to load signing credential",
     "loading credential",
+    "InvalidAuthenticationToken",
+    "expired_access_token",
+    "invalid_access_token",
+    LOGIN_REFUSED,
 ];
 /// Codes by which services say that nothing more fits.
 const SPACE_CODES: &[&str] = &[
@@ -35,13 +43,29 @@ const SPACE_CODES: &[&str] = &[
     "InsufficientStorage",
     "No space left",
     "EntityTooLarge",
+    "insufficient_space",
+    "quotaLimitReached",
 ];
+/// Codes by which services say that an object is in an archive (Amazon, Azure).
+const ARCHIVE_CODES: &[&str] = &["InvalidObjectState", "BlobArchived"];
 /// Codes by which services say that the bucket itself is not there.
 const PLACE_CODES: &[&str] = &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
 
 /// Makes a store error of `error`, met while doing `what`.
 pub(super) fn failed(what: String, error: &opendal::Error) -> StoreError {
     StoreError::new(kind_of(error), what).because(explain(error))
+}
+
+/// The same for a WebDAV server. Those made with Go's library answer 405 to whatever their disk refuses, be it
+/// full or out of reach: worth another try, since the method itself is one they know.
+pub(super) fn failed_at_webdav(what: String, error: &opendal::Error) -> StoreError {
+    match status_of(&error.to_string()) {
+        Some(405) => {
+            let why = format!("{}; the server cannot use its disk, which may be full", explain(error));
+            StoreError::new(ErrorKind::Transient, what).because(why)
+        }
+        _ => failed(what, error),
+    }
 }
 
 fn kind_of(error: &opendal::Error) -> ErrorKind {
@@ -53,6 +77,9 @@ fn kind_of(error: &opendal::Error) -> ErrorKind {
     }
     if status == Some(507) || says(SPACE_CODES) {
         return ErrorKind::NoSpace;
+    }
+    if says(ARCHIVE_CODES) {
+        return ErrorKind::Archived;
     }
     if says(PLACE_CODES) {
         return ErrorKind::NoSuchPlace;

@@ -1,9 +1,9 @@
 //! Lists of remote places, in name order.
 //!
 //! Object stores answer page by page, in byte order on all that follow Amazon; a server that does not is
-//! noticed, and its list sorted where it fits into memory. WebDAV knows folders only, each in any order.
+//! noticed, and its list sorted where it fits into memory. WebDAV knows folders only, each in any order; so are drives treated, which have few folders.
 
-use super::{RemoteStore, TEMP_FOLDER, info_of};
+use super::{Kind, RemoteStore, TEMP_FOLDER, info_of};
 use crate::{ErrorKind, ObjectInfo, ObjectName, StoreError, StoreResult};
 use futures_util::TryStreamExt;
 use opendal::{Entry, Lister};
@@ -83,20 +83,22 @@ fn walk(
     let mut lister = open(store, folder, false)?;
     let mut entries = Vec::new();
     while let Some(entry) = next(store, &mut lister, prefix)? {
-        let path = entry.path();
+        let path = store.path_in(folder, entry.path());
         let below = path.len() > folder.len() && path.starts_with(folder);
-        let in_reach = path.starts_with(prefix) || (path.ends_with('/') && prefix.starts_with(path));
-        if below && in_reach && path != format!("{TEMP_FOLDER}/") {
-            entries.push(entry);
+        let in_reach = path.starts_with(prefix) || (path.ends_with('/') && prefix.starts_with(&path));
+        let is_temp = store.kind == Kind::Webdav && path == format!("{TEMP_FOLDER}/");
+        if below && in_reach && !is_temp {
+            entries.push((path, entry));
         }
     }
-    // A folder sorts by its name with the slash, as the objects in it do.
-    entries.sort_by(|a, b| a.path().cmp(b.path()));
-    for entry in entries {
-        let flow = match object_of(&entry, prefix) {
+    // A folder sorts by its name with the slash, as the objects in it do. Drives may hold a name twice.
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries.dedup_by(|a, b| a.0 == b.0);
+    for (path, entry) in entries {
+        let flow = match object_at(&path, &entry, prefix) {
             Some(info) => visit(info),
-            None if entry.path().ends_with('/') && deep < FOLDERS_DEEP_MAX => {
-                walk(store, entry.path(), prefix, deep + 1, visit)?
+            None if path.ends_with('/') && deep < FOLDERS_DEEP_MAX => {
+                walk(store, &path, prefix, deep + 1, visit)?
             }
             None => ControlFlow::Continue(()),
         };
@@ -123,6 +125,10 @@ fn next(store: &RemoteStore, lister: &mut Lister, prefix: &str) -> StoreResult<O
 
 /// The entry as an object, if it is one of ours under the prefix.
 fn object_of(entry: &Entry, prefix: &str) -> Option<ObjectInfo> {
-    let name = ObjectName::new(entry.path()).filter(|name| name.as_str().starts_with(prefix))?;
+    object_at(entry.path(), entry, prefix)
+}
+
+fn object_at(path: &str, entry: &Entry, prefix: &str) -> Option<ObjectInfo> {
+    let name = ObjectName::new(path).filter(|name| name.as_str().starts_with(prefix))?;
     entry.metadata().is_file().then(|| info_of(name, entry.metadata()))
 }

@@ -2,18 +2,23 @@
 //!
 //! Knows the names under which people already keep their keys: those of AWS, Google, Azure and B2, as
 //! restic takes them, and two of our own for WebDAV. Without keys for S3, Google and Azure the usual
-//! chain of those services is asked: their configuration files and the identity of the machine.
+//! chain of those services is asked: their configuration files and the identity of the machine. Drives have
+//! a login instead, which is no matter of the operator: see `bearer`.
 
+use super::bearer::PLACEHOLDER;
 use super::errors;
+use crate::oauth::{KeepLogin, Login};
 use crate::{
-    BucketLocation, BucketService, ErrorKind, Location, Lookup, StoreError, StoreResult, WebdavLocation,
+    BucketLocation, BucketService, DriveLocation, DriveService, ErrorKind, Location, Lookup, RemoteOptions,
+    StoreError, StoreResult, WebdavLocation,
 };
 use opendal::{Builder, Operator, services};
+use std::sync::Arc;
 
 /// Name of the variable with the WebDAV user.
 pub(super) const WEBDAV_USER: &str = "LIFEBOAT_WEBDAV_USER";
 /// Name of the variable with the WebDAV password.
-pub(super) const WEBDAV_PASSWORD: &str = "LIFEBOAT_WEBDAV_PASSWORD";
+pub(crate) const WEBDAV_PASSWORD: &str = "LIFEBOAT_WEBDAV_PASSWORD";
 
 /// The first of `names` that is set.
 fn first_of(lookup: Lookup<'_>, names: &[&str]) -> Option<String> {
@@ -24,18 +29,81 @@ fn first_of(lookup: Lookup<'_>, names: &[&str]) -> Option<String> {
 pub(super) fn operator(location: &Location, lookup: Lookup<'_>) -> StoreResult<Operator> {
     match location {
         Location::Bucket(bucket) => match bucket.service {
-            BucketService::S3 => build(location, s3(bucket, lookup)?),
+            BucketService::S3 => build(location, s3(bucket, lookup, None)?),
             BucketService::Gcs => build(location, gcs(bucket, lookup)),
             BucketService::Azblob => build(location, azblob(bucket, lookup)?),
             BucketService::B2 => build(location, b2(bucket, lookup)?),
         },
         Location::Webdav(webdav) => build(location, self::webdav(webdav, lookup)),
+        Location::Drive(drive) => drive_operator(drive.service, &drive.path)
+            .map_err(|error| errors::failed(format!("open {location}"), &error)),
         _ => Err(StoreError::new(ErrorKind::Config, format!("open {location} as a remote place"))),
+    }
+}
+
+/// The operator that stores in the location's storage class, if it names one.
+pub(super) fn cold_operator(location: &Location, lookup: Lookup<'_>) -> StoreResult<Option<Operator>> {
+    match location {
+        Location::Bucket(bucket) => match bucket.storage_class() {
+            class @ Some(_) => build(location, s3(bucket, lookup, class)?).map(Some),
+            None => Ok(None),
+        },
+        _ => Ok(None),
     }
 }
 
 fn build(location: &Location, builder: impl Builder) -> StoreResult<Operator> {
     Operator::new(builder).map_err(|error| errors::failed(format!("open {location}"), &error))
+}
+
+fn drive_operator(service: DriveService, root: &str) -> opendal::Result<Operator> {
+    match service {
+        DriveService::Gdrive => {
+            Operator::new(services::Gdrive::default().root(root).access_token(PLACEHOLDER))
+        }
+        DriveService::Dropbox => {
+            Operator::new(services::Dropbox::default().root(root).access_token(PLACEHOLDER))
+        }
+        DriveService::Onedrive => {
+            Operator::new(services::Onedrive::default().root(root).access_token(PLACEHOLDER))
+        }
+    }
+}
+
+/// An operator for the same Google Drive that remembers nothing.
+pub(super) fn fresh(known: &Operator) -> StoreResult<Operator> {
+    let made = drive_operator(DriveService::Gdrive, &known.info().root());
+    let made = made.map_err(|error| errors::failed("ask the drive".to_owned(), &error))?;
+    Ok(made.with_context(known.context().clone()))
+}
+
+/// Who keeps the login of a drive.
+pub(super) fn login_keeper(
+    drive: &DriveLocation,
+    options: &RemoteOptions<'_>,
+) -> StoreResult<Arc<dyn KeepLogin>> {
+    options.logins.and_then(|logins| logins(drive)).ok_or_else(|| no_login(drive))
+}
+
+fn no_login(drive: &DriveLocation) -> StoreError {
+    let service = drive.service;
+    let name = drive.login.as_ref().map(|name| format!(" --login {name}")).unwrap_or_default();
+    let why = format!(
+        "no login for {} is kept here; get one with: lifeboat repo connect {}{name}",
+        service.shown(),
+        service.scheme()
+    );
+    StoreError::new(ErrorKind::Config, format!("open {drive}")).because(why)
+}
+
+/// The login itself.
+pub(super) fn login(drive: &DriveLocation, keeper: &dyn KeepLogin) -> StoreResult<Login> {
+    let login = keeper.read()?;
+    if login.service != drive.service.scheme() {
+        let why = format!("the login in {} is for {}", keeper.shown(), login.service);
+        return Err(StoreError::new(ErrorKind::Config, format!("open {drive}")).because(why));
+    }
+    Ok(login)
 }
 
 fn missing(location: &BucketLocation, what: &str) -> StoreError {
@@ -46,13 +114,16 @@ fn option(location: &BucketLocation, key: &str) -> Option<String> {
     location.options.get(key).cloned()
 }
 
-fn s3(location: &BucketLocation, lookup: Lookup<'_>) -> StoreResult<services::S3> {
+fn s3(location: &BucketLocation, lookup: Lookup<'_>, class: Option<&str>) -> StoreResult<services::S3> {
     let env = |names: &[&str]| first_of(lookup, names);
     let endpoint = option(location, "endpoint").or_else(|| env(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
     let region = option(location, "region").or_else(|| env(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     // Amazon's first region is also what most other servers take for any name.
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     let mut builder = services::S3::default().bucket(&location.bucket).root(&location.prefix).region(&region);
+    if let Some(class) = class {
+        builder = builder.default_storage_class(class);
+    }
     if let Some(endpoint) = &endpoint {
         builder = builder.endpoint(endpoint);
     }

@@ -41,7 +41,8 @@ impl SftpLocation {
 
     fn check(&self) -> Result<(), &'static str> {
         let plain = |text: &str| !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        if self.host.is_empty() || self.host.starts_with('-') || !plain(&self.host) {
+        let is_name = plain(&self.host) && !self.host.contains(['/', '\\', '@', '[', ']', '?', '#']);
+        if self.host.is_empty() || self.host.starts_with('-') || !is_name {
             return Err("the host name is missing or malformed");
         }
         if self.user.as_ref().is_some_and(|user| user.is_empty() || !plain(user)) {
@@ -58,7 +59,7 @@ impl fmt::Display for SftpLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sftp://")?;
         if let Some(user) = &self.user {
-            write!(f, "{}@", encode(user))?;
+            write!(f, "{}@", encode(user).replace(':', "%3A").replace('/', "%2F"))?;
         }
         match self.host.contains(':') {
             true => write!(f, "[{}]", self.host)?,
@@ -69,6 +70,8 @@ impl fmt::Display for SftpLocation {
         }
         let folder = encode(&self.path);
         match self.path.starts_with('/') {
+            // A folder that is really called so must not be taken for the one of the login.
+            true if folder.starts_with("/~") => write!(f, "/%7E{}", &folder[2..]),
             true => f.write_str(&folder),
             false => write!(f, "/~/{folder}"),
         }
@@ -82,11 +85,10 @@ fn parse_url(rest: &str) -> Result<SftpLocation, &'static str> {
     };
     let (user, host_port) = split_user(authority)?;
     let (host, port) = split_port(host_port)?;
-    let path = decode(path)?;
     let path = match path.strip_prefix("/~/") {
-        Some(relative) => relative.to_owned(),
+        Some(relative) => decode(relative)?,
         None if path == "/~" => String::new(),
-        None => path,
+        None => decode(path)?,
     };
     let user = user.map(decode).transpose()?;
     Ok(SftpLocation { user, host: host.to_ascii_lowercase(), port, path })
@@ -98,6 +100,7 @@ fn parse_short(rest: &str) -> Result<SftpLocation, &'static str> {
     let colon = rest[start..].find(':').ok_or("the folder is missing: sftp:host:folder")? + start;
     let (authority, path) = (&rest[..colon], &rest[colon + 1..]);
     let (user, host) = match authority.rsplit_once('@') {
+        Some((user, _)) if user.contains('/') => return Err("a user name has no slash"),
         Some((user, host)) => (Some(user.to_owned()), host),
         None => (None, authority),
     };
@@ -145,9 +148,7 @@ fn decode(text: &str) -> Result<String, &'static str> {
             bytes.push(first);
             continue;
         }
-        let digits = rest.get(..2).and_then(|d| std::str::from_utf8(d).ok());
-        let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok()).ok_or("a % needs two hex digits")?;
-        bytes.push(byte);
+        bytes.push(rest.get(..2).and_then(crate::location::hex_byte).ok_or("a % needs two hex digits")?);
         rest = &rest[2..];
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
@@ -180,6 +181,7 @@ mod tests {
             ("sftp://nas/~/rel/x", location(None, "nas", None, "rel/x")),
             ("sftp://nas/~/", location(None, "nas", None, "")),
             ("sftp://a%40b@[::1]:22/x%20y", location(Some("a@b"), "::1", Some(22), "/x y")),
+            ("sftp://a%3Ab%2Fc@nas/%7E/x", location(Some("a:b/c"), "nas", None, "/~/x")),
         ];
         for (text, wanted) in cases {
             let read = SftpLocation::parse(text).unwrap();
@@ -215,6 +217,8 @@ mod tests {
             "sftp://nas/a%0ab",
             "sftp://[::1/x",
             "sftp:nas",
+            "sftp:./me@nas:2222/x",
+            "sftp://a?b/x",
         ] {
             let error = SftpLocation::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");

@@ -67,8 +67,7 @@ impl KnownKeys {
         host: &str,
         port: u16,
     ) -> StoreResult<Self> {
-        let name = name_in_file(host, port);
-        let mut lines = Vec::new();
+        let mut known = Self::none(host, port);
         for file in files {
             let bytes = match std::fs::read(file) {
                 Ok(bytes) => bytes,
@@ -78,11 +77,22 @@ impl KnownKeys {
                     return Err(StoreError::new(ErrorKind::Config, what).because(error));
                 }
             };
-            let text = String::from_utf8_lossy(&bytes);
-            let numbered = text.lines().enumerate();
-            lines.extend(numbered.filter_map(|(at, line)| parse_line(line, &name, file, at + 1)));
+            known.add(&bytes, file);
         }
-        Ok(Self { host: host.to_owned(), port, lines })
+        Ok(known)
+    }
+
+    /// Nothing is known of a server.
+    pub(super) fn none(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port, lines: Vec::new() }
+    }
+
+    /// Adds what a file says.
+    pub(super) fn add(&mut self, bytes: &[u8], file: &Path) {
+        let name = name_in_file(&self.host, self.port);
+        let text = String::from_utf8_lossy(bytes);
+        let numbered = text.lines().enumerate();
+        self.lines.extend(numbered.filter_map(|(at, line)| parse_line(line, &name, file, at + 1)));
     }
 
     /// The types of the keys remembered, so that the server can be asked for one of these.

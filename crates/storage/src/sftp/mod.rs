@@ -14,6 +14,7 @@ mod fault;
 mod host_key;
 mod list;
 mod login;
+pub mod outside;
 mod place;
 mod pool;
 mod read;

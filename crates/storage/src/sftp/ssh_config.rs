@@ -5,12 +5,17 @@
 //! `ProxyJump` and `ProxyCommand` are reported, not obeyed: nothing here starts a program. Other `Match`
 //! blocks are skipped, since they may depend on commands. Unknown settings are not ours to judge.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::{ErrorKind, StoreError, StoreResult};
 
 /// Includes inside of includes; OpenSSH stops at 16 too.
 const INCLUDE_DEPTH_MAX: usize = 16;
+/// Files read in all: two that include each other twice would otherwise be read 65,536 times.
+const FILES_MAX: usize = 1_000;
+/// Bytes of one file at most.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// What the configuration says about one host.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,12 +29,34 @@ pub(super) struct HostConfig {
 
 /// Reads the settings for `host`. A missing file is an empty one.
 pub(super) fn read(file: &Path, host: &str) -> StoreResult<HostConfig> {
+    read_with(file, host, &text_of)
+}
+
+/// How the text of a file is had; `None` for one that is not there.
+type TextOf<'a> = dyn Fn(&Path) -> StoreResult<Option<String>> + 'a;
+
+/// Like [`read`], with texts from wherever the caller has them.
+pub(super) fn read_with(file: &Path, host: &str, text_of: &TextOf<'_>) -> StoreResult<HostConfig> {
     // `~` is taken from the place of the file, so that no environment is asked.
     let ssh_folder = file.parent().unwrap_or(Path::new("/"));
     let home = ssh_folder.parent().unwrap_or(Path::new("/"));
-    let mut reader = Reader { host, ssh_folder, home, found: Found::default() };
+    let mut reader = Reader { host, ssh_folder, home, text_of, files: 0, found: Found::default() };
     reader.file(file, true, 0)?;
     reader.finish(file)
+}
+
+fn text_of(file: &Path) -> StoreResult<Option<String>> {
+    let failed = |error: std::io::Error| wrong(format!("read {}", file.display())).because(error);
+    let opened = match std::fs::File::open(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut text = String::new();
+    let read = opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    match read as u64 > FILE_BYTES_MAX {
+        true => Err(wrong(format!("read {}", file.display())).because("it is too long for a configuration")),
+        false => Ok(Some(text)),
+    }
 }
 
 #[derive(Default)]
@@ -46,16 +73,19 @@ struct Reader<'a> {
     host: &'a str,
     ssh_folder: &'a Path,
     home: &'a Path,
+    text_of: &'a TextOf<'a>,
+    /// Files read so far.
+    files: usize,
     found: Found,
 }
 
 impl Reader<'_> {
     fn file(&mut self, file: &Path, applies: bool, depth: usize) -> StoreResult<()> {
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(wrong(format!("read {}", file.display())).because(error)),
-        };
+        self.files += 1;
+        if self.files > FILES_MAX {
+            return Err(wrong(format!("include {}: more than {FILES_MAX} files", file.display())));
+        }
+        let Some(text) = (self.text_of)(file)? else { return Ok(()) };
         let mut applies = applies;
         let outer = applies;
         for line in text.lines() {
@@ -285,6 +315,21 @@ mod tests {
             let config = read(file, "nas").unwrap();
             assert_eq!((config.port, config.user.as_deref()), (None, Some("included")));
         });
+    }
+
+    #[test]
+    fn files_that_include_each_other_again_and_again_come_to_an_end() {
+        with_config("Include config\nInclude config\n", |file| {
+            let error = read(file, "nas").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+        });
+        let twice = |depth: usize| format!("Include {depth}\nInclude {depth}\n");
+        let files = |file: &Path| {
+            let depth = file.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0);
+            Ok(Some(if depth < 14 { twice(depth + 1) } else { String::new() }))
+        };
+        let error = read_with(Path::new("/home/me/.ssh/0"), "nas", &files).unwrap_err();
+        assert!(error.to_string().contains("more than 1000 files"), "{error}");
     }
 
     #[test]

@@ -149,3 +149,55 @@ fn requests_are_counted_by_kind() {
     assert_eq!(store.log().requests()[1].error, Some(ErrorKind::AlreadyExists));
     assert_eq!(store.requests_made(), 5);
 }
+
+#[test]
+fn a_repeated_change_tells_its_second_answer() {
+    let sim = SimStore::with_faults(1, Faults { repeat_change_permille: 1000, ..Faults::default() });
+    let put = sim.put(&name("a"), b"once", PutMode::CreateNew).unwrap_err();
+    assert_eq!(put.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(sim.delete(&name("a")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(sim.objects().is_empty());
+}
+
+#[test]
+fn answers_may_be_short_or_belong_to_a_neighbour() {
+    let sim = SimStore::new(1);
+    sim.put(&name("f/a"), b"first", PutMode::CreateNew).unwrap();
+    sim.put(&name("f/b"), b"other", PutMode::CreateNew).unwrap();
+    sim.put(&name("g/c"), b"elsewhere", PutMode::CreateNew).unwrap();
+    sim.set_faults(Faults { misdirected_read_permille: 1000, ..Faults::default() });
+    assert_eq!(sim.get(&name("f/a"), 10).unwrap(), b"other");
+    assert_eq!(sim.get_range(&name("f/b"), 1..3).unwrap(), b"ir");
+    assert_eq!(sim.get(&name("g/c"), 10).unwrap(), b"elsewhere", "it has no neighbour");
+    sim.set_faults(Faults { short_read_permille: 1000, ..Faults::default() });
+    let short = sim.get(&name("f/a"), 10).unwrap();
+    assert!(short.len() < 5 && b"first".starts_with(&short));
+}
+
+#[test]
+fn a_busy_place_recovers_by_itself() {
+    let sim = SimStore::with_faults(1, Faults { busy: Some(2..4), ..Faults::default() });
+    let outcomes: Vec<bool> =
+        (0..5).map(|n| sim.put(&name(&format!("{n}")), b"", PutMode::CreateNew).is_ok()).collect();
+    assert_eq!(outcomes, [true, false, false, true, true]);
+}
+
+#[test]
+fn clients_of_one_machine_lose_their_power_together() {
+    let mut lost = 0;
+    for seed in 0..20 {
+        let sim = SimStore::new(seed);
+        let (one, beside, apart) = (sim.connect(), sim.connect(), sim.connect());
+        let beside_one = one.connect_beside();
+        beside_one.put(&name("beside"), b"", PutMode::CreateNew).unwrap();
+        beside.put(&name("apart"), b"", PutMode::CreateNew).unwrap();
+        one.set_crash(Crash { at_request: 0, point: CrashPoint::Before, power_loss: true });
+        one.sync().unwrap_err();
+        assert!(beside_one.has_crashed() && !beside.has_crashed() && !apart.has_crashed());
+        assert!(sim.object(&name("apart")).is_some());
+        lost += u32::from(sim.object(&name("beside")).is_none());
+        sim.heal();
+        beside_one.put(&name("again"), b"", PutMode::CreateNew).unwrap();
+    }
+    assert!((5..16).contains(&lost), "{lost} of 20");
+}

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::conformance::{self, Scope};
+use storage::thaw::{ThawOptions, archived, await_thaw};
 use storage::{
-    CreateNew, CreateNewKept, ErrorKind, Location, OpenOptions, PutMode, RemoteOptions, RemoteStore,
-    RetryOptions, RetryStore, Store, open, probe,
+    CreateNew, CreateNewKept, ErrorKind, Location, OpenOptions, Powers, PutMode, RemoteOptions, RemoteStore,
+    RetryOptions, RetryStore, Store, Versions, open, powers, probe,
 };
 
 #[test]
@@ -183,4 +184,103 @@ fn half_a_login_is_refused_before_anything_is_sent() {
     let lookup = |name: &str| (name == "AWS_ACCESS_KEY_ID").then(|| "x".to_owned());
     let options = RemoteOptions { lookup: Some(&lookup), ..RemoteOptions::default() };
     assert_eq!(RemoteStore::open(&location, options).err().unwrap().kind(), ErrorKind::Config);
+}
+
+fn login(name: &str) -> Option<String> {
+    match name {
+        "AWS_ACCESS_KEY_ID" => Some(KEY_ID.to_owned()),
+        "AWS_SECRET_ACCESS_KEY" => Some(SECRET.to_owned()),
+        _ => None,
+    }
+}
+
+fn powers_at(server: &S3Server) -> Powers {
+    let remote = RemoteOptions { lookup: Some(&login), ..RemoteOptions::default() };
+    let options = OpenOptions { remote, ..OpenOptions::default() };
+    powers(&server.location("bucket"), &options, "maint/powers-1").unwrap()
+}
+
+#[test]
+fn what_a_credential_can_take_away_is_tried_and_not_believed() {
+    let open = powers_at(&S3Server::start(Door::default()));
+    assert_eq!(open, Powers { can_replace: true, can_delete: true, versions: Versions::NotKept });
+    assert!(!open.proves_immutable());
+    let append_only = powers_at(&S3Server::start(Door { is_append_only: true, ..Door::default() }));
+    assert_eq!(append_only, Powers { can_replace: false, can_delete: false, versions: Versions::NotKept });
+    assert!(append_only.proves_immutable());
+    let versioned = powers_at(&S3Server::start(Door { versions_held: Some(false), ..Door::default() }));
+    assert_eq!(versioned.versions, Versions::Removed);
+    assert!(!versioned.proves_immutable(), "versions alone hold nothing");
+    let locked = powers_at(&S3Server::start(Door { versions_held: Some(true), ..Door::default() }));
+    assert_eq!(locked, Powers { can_replace: true, can_delete: true, versions: Versions::Held });
+    assert!(locked.proves_immutable());
+}
+
+/// A store whose packs are archived as they come.
+fn cold(server: &S3Server) -> RemoteStore {
+    let location = format!("s3:{}/bucket/some/where?storage_class=STANDARD", server.endpoint);
+    let options =
+        RemoteOptions { lookup: Some(&login), cold_prefix: Some("packs/"), ..RemoteOptions::default() };
+    RemoteStore::open(&Location::parse(&location).unwrap(), options).unwrap()
+}
+
+#[test]
+fn packs_are_archived_and_everything_else_stays_at_hand() {
+    let server = S3Server::start(Door::default());
+    let store = cold(&server);
+    for object in ["packs/4/4f", "trees/5/5a", "index/1", "config"] {
+        store.put(&name(object), b"contents", PutMode::CreateNew).unwrap();
+    }
+    for object in ["trees/5/5a", "index/1", "config"] {
+        assert_eq!(store.get(&name(object), 10).unwrap(), b"contents");
+    }
+    let pack = name("packs/4/4f");
+    for error in [store.get(&pack, 10).unwrap_err(), store.get_range(&pack, 0..3).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Archived, "{}", with_causes(&error));
+    }
+    // It is not missing: it is listed, has its length, and its name is taken.
+    assert_eq!(store.stat(&pack).unwrap().len_bytes, 8);
+    let mut listed = 0;
+    let mut count = |_| {
+        listed += 1;
+        ControlFlow::Continue(())
+    };
+    store.list("packs/", &mut count).unwrap();
+    assert_eq!(listed, 1);
+    let taken = store.put(&pack, b"other", PutMode::CreateNew).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AlreadyExists, "{}", with_causes(&taken));
+}
+
+#[test]
+fn thawing_is_awaited_until_everything_can_be_read_or_patience_ends() {
+    let server = S3Server::start(Door::default());
+    let store = cold(&server);
+    let packs: Vec<_> = (0..20).map(|number| name(&format!("packs/4/{number:02}"))).collect();
+    for pack in &packs {
+        store.put(pack, b"contents", PutMode::CreateNew).unwrap();
+    }
+    store.put(&name("trees/1"), b"x", PutMode::CreateNew).unwrap();
+    let mut asked = packs.clone();
+    asked.extend([name("trees/1"), name("packs/4/absent")]);
+    let found = archived(&store, &asked).unwrap();
+    assert_eq!(found, packs);
+    let door = server.door.clone();
+    let thaw_some = move |_| {
+        let mut left = door.archived.lock().unwrap();
+        let some: Vec<String> = left.iter().take(8).cloned().collect();
+        some.iter().for_each(|path| assert!(left.remove(path)));
+        ControlFlow::Continue(())
+    };
+    let mut options = ThawOptions {
+        look_every: Duration::from_secs(60),
+        patience: Duration::from_secs(120),
+        wait: Arc::new(thaw_some),
+    };
+    let mut told = Vec::new();
+    let late = await_thaw(&store, found.clone(), &options, &mut |left| told.push(left)).unwrap_err();
+    assert_eq!((late.kind(), &told[..]), (ErrorKind::Archived, &[12, 4][..]));
+    options.patience = Duration::from_secs(600);
+    await_thaw(&store, found, &options, &mut |left| told.push(left)).unwrap();
+    assert_eq!(told, [12, 4, 0]);
+    assert_eq!(store.get(&packs[7], 10).unwrap(), b"contents");
 }

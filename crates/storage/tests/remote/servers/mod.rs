@@ -3,7 +3,9 @@
 //! A test whose part is missing says so and passes, unless `LIFEBOAT_TEST_REQUIRE=all` is set.
 
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod storms;
 
 use storage::conformance::{self, Scope};
 use storage::{ObjectName, Store};

@@ -44,10 +44,14 @@ pub(crate) fn find(program: &str, hint: &str) -> Option<PathBuf> {
     if found.is_none() {
         let missing = format!("{program} is not installed ({hint})");
         assert!(std::env::var_os("LIFEBOAT_TEST_REQUIRE").is_none_or(|value| value != "all"), "{missing}");
-        // Past the test harness, which would hide it from whoever reads a good run.
-        let _ = writeln!(std::io::stderr(), "not run: {missing}");
+        say(&format!("not run: {missing}"));
     }
     found
+}
+
+/// Past the test harness, which would hide it from whoever reads a good run.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn is_program(path: &Path) -> bool {

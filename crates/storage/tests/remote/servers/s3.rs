@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::PrivateKeyDer;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,12 @@ pub(crate) struct Door {
     pub(crate) ignores_if_none_match: bool,
     /// Answers 501 to requests with that condition.
     pub(crate) knows_no_if_none_match: bool,
+    /// Refuses to replace and to delete, by a policy that demands `If-None-Match`.
+    pub(crate) is_append_only: bool,
+    /// Keeps versions, and refuses to remove one if this is `Some(true)`.
+    pub(crate) versions_held: Option<bool>,
+    /// Paths of objects that were stored in an archive and were not thawed.
+    pub(crate) archived: Mutex<BTreeSet<String>>,
     /// So many further requests are answered with 503.
     pub(crate) busy: AtomicUsize,
     /// So many further requests are carried out, but the line is cut before the answer.
@@ -162,7 +169,20 @@ async fn answer(
         let _ = request.into_body().collect().await;
         return short(StatusCode::SERVICE_UNAVAILABLE);
     }
+    if let Some((status, code)) = refusal(door, &request) {
+        let _ = request.into_body().collect().await;
+        let text = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+        let body = s3s::Body::from(text.into_bytes());
+        return Ok(Response::builder().status(status).body(body).unwrap());
+    }
+    if is_of_a_version(&request) {
+        return short(StatusCode::NO_CONTENT);
+    }
     let is_put = request.method() == Method::PUT;
+    // The server behind knows one class only, so any that is named stands for an archive.
+    if is_put && request.headers().contains_key("x-amz-storage-class") {
+        door.archived.lock().unwrap().insert(request.uri().path().to_owned());
+    }
     let is_conditional = request.headers().contains_key("if-none-match");
     if is_conditional && door.knows_no_if_none_match {
         let _ = request.into_body().collect().await;
@@ -179,7 +199,30 @@ async fn answer(
     if take_one(&door.cut) {
         return Err(std::io::Error::other("the line is cut"));
     }
-    answered.map_err(|error| std::io::Error::other(format!("{error:?}")))
+    let mut answered = answered.map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+    if is_put && door.versions_held.is_some() {
+        answered.headers_mut().insert("x-amz-version-id", "version-1".parse().unwrap());
+    }
+    Ok(answered)
+}
+
+fn is_of_a_version(request: &Request<Incoming>) -> bool {
+    request.uri().query().is_some_and(|query| query.contains("versionId="))
+}
+
+/// What the bucket's rules refuse.
+fn refusal(door: &Door, request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+    let denied = Some((StatusCode::FORBIDDEN, "AccessDenied"));
+    let is_new = request.headers().contains_key("if-none-match");
+    match *request.method() {
+        Method::GET if door.archived.lock().unwrap().contains(request.uri().path()) => {
+            Some((StatusCode::FORBIDDEN, "InvalidObjectState"))
+        }
+        Method::DELETE if is_of_a_version(request) && door.versions_held == Some(true) => denied,
+        Method::DELETE if door.is_append_only => denied,
+        Method::PUT if door.is_append_only && !is_new => denied,
+        _ => None,
+    }
 }
 
 /// Makes room for an object, so that the server itself does not see that it is there.
