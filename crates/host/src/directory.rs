@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::linux;
 use crate::stat::{Stat, same_inode};
+use crate::view::Views;
 
 /// The directories that currently hold a descriptor, oldest first; opening one more closes the oldest.
 #[derive(Debug)]
@@ -51,12 +52,19 @@ pub struct Directory {
     found: OnceLock<Stat>,
     /// Opened only to pass through: no read permission needed, and it cannot be listed.
     passage: bool,
+    /// Views at and below it.
+    views: Option<Arc<Views>>,
     open: Arc<OpenDirectories>,
 }
 
 impl Directory {
     /// Returns the handle of `/`. At most `open_max` directories below it hold a descriptor at a time.
     pub fn root(open_max: usize) -> Arc<Directory> {
+        Directory::root_with(open_max, None)
+    }
+
+    /// As [`Directory::root`], with folders that are read elsewhere.
+    pub fn root_with(open_max: usize, views: Option<Arc<Views>>) -> Arc<Directory> {
         let open = OpenDirectories::new(open_max);
         Arc::new(Directory {
             parent: None,
@@ -65,6 +73,7 @@ impl Directory {
             held: Mutex::new(None),
             found: OnceLock::new(),
             passage: false,
+            views,
             open,
         })
     }
@@ -80,6 +89,7 @@ impl Directory {
             held: Mutex::new(Some(Arc::new(fd))),
             found,
             passage: false,
+            views: None,
             open: OpenDirectories::new(open_max),
         }))
     }
@@ -102,6 +112,7 @@ impl Directory {
             held: Mutex::new(None),
             found: OnceLock::new(),
             passage,
+            views: self.views.as_ref().and_then(|views| views.below(name)),
             open: self.open.clone(),
         })
     }
@@ -175,7 +186,9 @@ impl Directory {
     }
 
     fn open_below(self: &Arc<Self>, parent: Option<&OwnedFd>) -> Result<Arc<OwnedFd>, Errno> {
+        let seen = self.views.as_ref().and_then(|views| views.seen());
         let fd = Arc::new(match parent {
+            _ if seen.is_some() => linux::open_directory(rustix::fs::CWD, path_bytes(seen))?,
             None => linux::open_root()?,
             Some(parent) if self.passage => linux::open_passage(parent, &self.name)?,
             Some(parent) => linux::open_directory(parent, &self.name)?,
@@ -197,6 +210,11 @@ impl Directory {
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Arc<OwnedFd>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bytes of a path that is there.
+fn path_bytes(path: Option<&std::path::Path>) -> &[u8] {
+    path.map_or(b"/", |path| path.as_os_str().as_encoded_bytes())
 }
 
 impl Drop for Directory {

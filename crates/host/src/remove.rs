@@ -6,6 +6,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use rustix::fs::AtFlags;
@@ -19,6 +21,24 @@ use crate::stat::{Kind, Stat};
 
 /// Immutable and append-only.
 const FORBIDDING_FLAGS: u32 = 0x10 | 0x20;
+
+/// Removes a folder with everything below it, also what has flags against removal where this process may clear
+/// them, and folders that nobody may enter; nothing there is fine.
+pub fn remove_all(path: &Path) -> io::Result<()> {
+    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it has no name");
+    let name = path.file_name().ok_or_else(no_name)?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = match parent.canonicalize() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let names = parent.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let folder = names.fold(Directory::root(64), |folder, name| folder.child(name.as_bytes()));
+    remove_tree(&folder, name.as_bytes())
+}
 
 /// Removes `name` with everything below it; nothing there is fine.
 pub(crate) fn remove_tree(parent: &Arc<Directory>, name: &[u8]) -> io::Result<()> {

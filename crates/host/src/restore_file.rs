@@ -20,6 +20,15 @@ use crate::target::{Target, TargetDir, check_name};
 /// Flags that act only on a file that has no contents yet: no copy-on-write, no compression.
 const FLAGS_BEFORE_CONTENTS: u32 = 0x80_0000 | 0x400 | 0x4;
 
+/// The mark of a file that is not finished: the sticky bit, which means nothing for a file on Linux, and which any
+/// owner may set. It is gone with the final mode.
+const UNFINISHED: u16 = 0o1000;
+
+/// Whether a restore of a file with this mode began what stands there and never finished it.
+pub fn is_unfinished(stat: &Stat, wanted_mode: u16) -> bool {
+    stat.kind == Kind::File && stat.mode & UNFINISHED != 0 && wanted_mode & UNFINISHED == 0
+}
+
 /// A file being restored, empty or with its old contents, open for reading and writing.
 #[derive(Debug)]
 pub struct NewFile {
@@ -47,8 +56,29 @@ impl Target {
         name: &[u8],
         attributes: &Attributes<'_>,
     ) -> io::Result<NewFile> {
+        let mode = self.mode_at_creation(parent, self.owner_wanted(attributes), attributes.mode);
+        self.create(parent, name, attributes, mode)
+    }
+
+    /// The same for a file that takes many writes: until it is finished it is marked as such, for whoever finds it
+    /// after a crash (see [`is_unfinished`]).
+    pub fn create_unfinished(
+        &self,
+        parent: &TargetDir,
+        name: &[u8],
+        attributes: &Attributes<'_>,
+    ) -> io::Result<NewFile> {
+        self.create(parent, name, attributes, UNFINISHED | 0o600)
+    }
+
+    fn create(
+        &self,
+        parent: &TargetDir,
+        name: &[u8],
+        attributes: &Attributes<'_>,
+        mode: u16,
+    ) -> io::Result<NewFile> {
         let owner = self.owner_wanted(attributes);
-        let mode = self.mode_at_creation(parent, owner, attributes.mode);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let raw = Mode::from_raw_mode(mode.into());
         let file = self.make(parent, name, |folder| rustix::fs::openat(folder, name, flags, raw))?;

@@ -12,11 +12,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A longer line of error output is handed on in pieces.
 const LINE_BYTES_MAX: usize = 8192;
+
+/// What a command may print ahead; more than this is root's alone to ask for.
+const PIPE_BYTES: usize = 1 << 20;
 
 /// A running command whose standard output is read.
 pub struct CommandStream {
@@ -24,7 +27,14 @@ pub struct CommandStream {
     output: ChildStdout,
     messages: Option<Messages>,
     end: Option<End>,
+    give_up: Option<GiveUp>,
 }
+
+/// Asked now and then while a command is silent: whether it is waited for no longer.
+type GiveUp = Box<dyn Fn() -> bool + Send>;
+
+/// How often that is asked, in milliseconds.
+const ASK_EVERY_MS: i64 = 100;
 
 enum End {
     Well,
@@ -50,10 +60,18 @@ impl CommandStream {
         let (program, rest) = arguments
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
+        let mut command = Command::new(program);
+        command.args(rest).envs(environment.iter().map(|(name, value)| (name, value)));
+        CommandStream::of(command, on_message)
+    }
+
+    /// Starts a command that is prepared but for its streams, which are set here; it gets no input.
+    pub(crate) fn of(
+        mut command: Command,
+        on_message: impl FnMut(&[u8]) + Send + 'static,
+    ) -> io::Result<CommandStream> {
         let (stopped, stop) = io::pipe()?;
-        let mut child = Command::new(program)
-            .args(rest)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -61,12 +79,38 @@ impl CommandStream {
             .spawn()?;
         let output = child.stdout.take().expect("the output was asked to be a pipe");
         let errors = child.stderr.take().expect("the error output was asked to be a pipe");
+        // While a piece is hashed and stored the command goes on. Where it is not allowed it just waits more often.
+        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
         // From here on dropping the stream cleans up, also if the thread cannot be started.
-        let mut stream = CommandStream { child, output, messages: None, end: None };
+        let mut stream = CommandStream { child, output, messages: None, end: None, give_up: None };
         let thread = std::thread::Builder::new().name("command-messages".into());
         let thread = thread.spawn(move || pass_on(errors, stopped, on_message))?;
         stream.messages = Some(Messages { thread, stop });
         Ok(stream)
+    }
+
+    /// Reading fails when `give_up` says so while nothing comes: a run that is cancelled or out of time must not
+    /// wait for a command that hangs.
+    pub fn giving_up_when(mut self, give_up: impl Fn() -> bool + Send + 'static) -> CommandStream {
+        self.give_up = Some(Box::new(give_up));
+        self
+    }
+
+    /// Waits until there is something to read.
+    fn wait_for_output(&self) -> io::Result<()> {
+        let Some(give_up) = &self.give_up else { return Ok(()) };
+        loop {
+            if give_up() {
+                return Err(io::Error::other("it was given up before the command ended"));
+            }
+            let mut waiting = [PollFd::new(&self.output, PollFlags::IN)];
+            let time = Timespec { tv_sec: 0, tv_nsec: ASK_EVERY_MS * 1_000_000 };
+            match poll(&mut waiting, Some(&time)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 
     /// Waits for the command after its output has ended, once.
@@ -97,6 +141,7 @@ impl Read for CommandStream {
             return Ok(0);
         }
         if self.end.is_none() {
+            self.wait_for_output()?;
             let len = self.output.read(buffer)?;
             if len > 0 {
                 return Ok(len);

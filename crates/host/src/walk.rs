@@ -18,6 +18,7 @@ use crate::order::{NONE, Of, Order, Place};
 use crate::rules::Rules;
 use crate::sources::{self, MissingSource};
 use crate::stat::Stat;
+use crate::view::Views;
 
 /// How to walk.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct WalkOptions {
     pub report_excluded: bool,
     /// Number of directories that keep a descriptor open.
     pub open_directories_max: usize,
+    /// Folders that are read elsewhere, as snapshots of file systems are.
+    pub views: Option<Arc<Views>>,
 }
 
 impl Default for WalkOptions {
@@ -48,6 +51,7 @@ impl Default for WalkOptions {
             buffered_bytes_max: 16 << 20,
             report_excluded: false,
             open_directories_max: 128,
+            views: None,
         }
     }
 }
@@ -93,7 +97,7 @@ impl Walk {
     /// [`crate::sources::absolute`]. Those that do not exist are in [`Walk::missing`]; the caller decides what
     /// that means. Fails if `/` cannot be opened or a thread cannot be started.
     pub fn start(sources: &[PathBuf], rules: Arc<Rules>, options: WalkOptions) -> io::Result<Walk> {
-        let root = Directory::root(options.open_directories_max);
+        let root = Directory::root_with(options.open_directories_max, options.views.clone());
         root.open()?;
         let stat = *root.found().expect("an opened directory was looked at");
         let (wanted, missing) = sources::resolve(&root, sources);
