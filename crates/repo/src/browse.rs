@@ -242,6 +242,36 @@ pub fn visit_blobs(
     Ok(())
 }
 
+/// Like [`visit_blobs`]; where the visitor breaks at a tree node, what hangs below that is left out, and the walk
+/// goes on beside it.
+pub fn visit_blobs_below(
+    reader: &Reader,
+    root: Root,
+    seen: &mut HashSet<BlobId>,
+    visit: &mut dyn FnMut(BlobKind, &BlobId) -> ControlFlow<()>,
+) -> RepoResult<()> {
+    let mut todo = vec![root.id];
+    while let Some(id) = todo.pop() {
+        if !seen.insert(id) || visit(BlobKind::Tree, &id).is_break() {
+            continue;
+        }
+        match read_node(reader, &id)? {
+            Node::Index { children, .. } => todo.extend(children.iter().rev().map(|c| c.id)),
+            Node::Leaf(leaf) => {
+                for entry in &leaf.entries {
+                    // Lists of pieces are looked into whole: they belong to one file.
+                    let mut all = |kind, id: &BlobId| {
+                        _ = visit(kind, id);
+                        ControlFlow::Continue(())
+                    };
+                    _ = visit_entry(reader, entry, seen, &mut all)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Visits the blobs one entry refers to.
 pub fn visit_entry(
     reader: &Reader,

@@ -28,6 +28,18 @@ impl Deref for Mapping {
     }
 }
 
+impl Mapping {
+    /// Hands back the memory of what was read once and will hardly be read again. The bytes stay readable.
+    pub fn release(&self, from: usize, len: usize) {
+        #[cfg(unix)]
+        if let Mapping::Mapped(map) = self {
+            // SAFETY: the mapping is shared with the file and never written, so dropped pages come back as
+            // they were.
+            unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, from, len) }.ok();
+        }
+    }
+}
+
 impl From<Vec<u8>> for Mapping {
     fn from(bytes: Vec<u8>) -> Self {
         Mapping::Memory(bytes)

@@ -16,6 +16,18 @@ pub enum RepoError {
         /// The place.
         location: String,
     },
+    /// Things of a repository are there, and neither copy of its configuration.
+    #[error("{location} holds a repository whose configuration is lost")]
+    ConfigurationLost {
+        /// The place.
+        location: String,
+    },
+    /// The configuration is there, but both copies of every key slot are lost.
+    #[error("{location} holds a repository whose key slots are all lost")]
+    SlotsLost {
+        /// The place.
+        location: String,
+    },
     /// `init` found one already.
     #[error("there is already a repository at {location}")]
     AlreadyExists {
@@ -58,6 +70,12 @@ pub enum RepoError {
         /// What was tried.
         why: String,
     },
+    /// A selection that selects nothing.
+    #[error("nothing is selected: {0}")]
+    NothingSelected(&'static str),
+    /// There is no room on this machine.
+    #[error("{0}")]
+    LocalFull(String),
     /// No snapshot fits what the user wrote.
     #[error("no snapshot matches {0:?}")]
     NoSnapshot(String),
@@ -70,6 +88,9 @@ pub enum RepoError {
     /// What a run relied on was deleted by another machine while it ran, again and again.
     #[error("packs this run relied on were removed while it ran; run it again")]
     Overtaken,
+    /// A forgotten snapshot cannot be promised to stay: its removal was announced.
+    #[error("snapshot {0} comes too late: a prune has begun to remove it")]
+    TooLate(String),
     /// A block did not survive its own verification before upload.
     #[error("a block could not be read back right after it was made ({0}): memory or processor are faulty")]
     SelfTest(String),
@@ -91,7 +112,9 @@ impl RepoError {
     /// (`Other` is what a bad sector gives). Another key, a newer version or a broken line are not.
     pub fn is_damage(&self) -> bool {
         match self {
-            RepoError::MissingBlob { .. } => true,
+            RepoError::MissingBlob { .. }
+            | RepoError::ConfigurationLost { .. }
+            | RepoError::SlotsLost { .. } => true,
             RepoError::Object { source, .. } => {
                 matches!(source, FormatError::Corrupt { .. } | FormatError::NotAuthentic { .. })
             }

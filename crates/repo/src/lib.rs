@@ -9,17 +9,40 @@
 //!
 //! It knows no file system: what a path *is* belongs to the crate `host`.
 
+pub mod attest;
+mod blocks;
 pub mod browse;
 pub mod cache;
 pub mod check;
+pub mod clock;
+pub mod damage;
+pub mod erasures;
 mod error;
+pub mod heads;
+pub mod holds;
 pub mod index;
+pub mod leaf_ranges;
+pub mod log;
 pub mod names;
 mod open;
+pub mod outside;
+pub mod protection;
+pub mod prune;
 pub mod reader;
+pub mod rebuild;
+pub mod removals;
+pub mod repair;
+pub mod reserve;
+pub mod rewrite;
+pub mod scrub;
 pub mod seed;
+pub mod single_writer;
 mod slots;
 pub mod snapshots;
+pub mod sync;
+pub mod tools;
+pub mod trust;
+mod unfinished;
 pub mod workers;
 pub mod writer;
 

@@ -17,7 +17,7 @@ use format::slot::Secret;
 use format::{FormatError, FormatResult};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use storage::{ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError};
+use storage::{ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, planted};
 use zeroize::Zeroizing;
 
 /// What a user has to unlock a repository with.
@@ -67,6 +67,10 @@ pub struct OpenOptions {
     pub suite: Option<Suite>,
 }
 
+/// How often a record is read that must not be misunderstood, and how often it must be the same.
+const READS_MAX: usize = 12;
+const SAME_READS: usize = 3;
+
 /// Takes an object that was asked for, or why it could not be read.
 pub(crate) type ObjectTaker<'t> = dyn FnMut(&ObjectName, RepoResult<Vec<u8>>) -> RepoResult<()> + 't;
 
@@ -84,8 +88,10 @@ impl Repo {
     pub fn create(store: Arc<dyn Store>, mut new: NewRepo) -> RepoResult<Self> {
         let first_copy = match read_config(&*store) {
             Err(RepoError::NoRepository { .. }) => PutMode::CreateNew,
+            Err(e @ RepoError::ConfigurationLost { .. }) => return Err(e),
             Err(e) if e.is_damage() && holds_nothing(&*store)? => PutMode::Replace,
             Err(e) if !e.is_damage() && !e.is_too_new() => return Err(e),
+            _ if planted::is("create-overwrites") => PutMode::Replace,
             _ => return Err(RepoError::AlreadyExists { location: store.location() }),
         };
         let seed = &mut new.seed;
@@ -157,6 +163,11 @@ impl Repo {
         }
     }
 
+    /// A repository of which all is known.
+    pub(crate) fn from_parts(store: Arc<dyn Store>, config: Config, keys: Arc<Keys>) -> Self {
+        Repo { store, config, keys, suite: Suite::fastest(), fetchers: Workers(0) }
+    }
+
     /// Whether a place holds a repository, and which. Needs no key.
     pub fn peek(store: &dyn Store) -> RepoResult<Identity> {
         let copies = read_config(store)?;
@@ -212,6 +223,7 @@ impl Repo {
         seed: &mut Seed,
         change: impl FnOnce(&mut Parameters),
     ) -> RepoResult<()> {
+        self.store.end_look();
         for copy in read_config(&*self.store)? {
             if let Ok(config) = Config::decode(&copy.bytes, &self.keys)
                 && config.identity.repo == self.config.identity.repo
@@ -238,7 +250,7 @@ impl Repo {
 
     /// Stores the first configuration. The mirror goes last: until the first copy is there, nothing here is
     /// taken for a repository.
-    fn store_new_config(&self, seed: &mut Seed, first_copy: PutMode) -> RepoResult<()> {
+    pub(crate) fn store_new_config(&self, seed: &mut Seed, first_copy: PutMode) -> RepoResult<()> {
         let bytes = self.config.encode(&self.keys, seed.draw(), &mut Compressor::new(Level(3)));
         let name = names::name(names::CONFIG);
         match self.put(&name, &bytes, first_copy) {
@@ -258,7 +270,7 @@ impl Repo {
     /// left for the last block, directory and parity.
     pub(crate) fn pack_bytes_max(&self) -> u64 {
         let p = self.parameters();
-        p.pack_bytes.max(p.tree_pack_bytes) * 5 / 4 + (48 << 20)
+        p.pack_bytes.max(p.tree_pack_bytes) * 3 / 2 + (48 << 20)
     }
 
     /// Wraps a store's error with this place.
@@ -271,8 +283,16 @@ impl Repo {
         self.store.put(name, bytes, mode).map_err(|e| self.store_error(e))
     }
 
+    /// Says that several folders are listed now.
+    pub(crate) fn look(&self) -> RepoResult<()> {
+        self.store.look().map_err(|e| self.store_error(e))
+    }
+
     /// Makes what was stored survive power loss.
     pub fn sync(&self) -> RepoResult<()> {
+        if planted::is("sync-skipped") {
+            return Ok(());
+        }
         self.store.sync().map_err(|e| self.store_error(e))
     }
 
@@ -320,6 +340,55 @@ impl Repo {
         mend_and_decode(&mut bytes, decode).map_err(|e| RepoError::object(name, e))
     }
 
+    /// Like [`Repo::get_mended`] for records whose lack lets something be deleted. What cannot be understood
+    /// is read until the same bytes arrived three times in a row: a bad transfer, or an answer that belongs to
+    /// another object, must not pass for a bad record.
+    pub(crate) fn get_surely<T>(
+        &self,
+        name: &ObjectName,
+        max_bytes: u64,
+        decode: impl Fn(&[u8]) -> FormatResult<T>,
+    ) -> RepoResult<T> {
+        let (mut before, mut equal) = (Vec::new(), 0);
+        for _ in 0..READS_MAX {
+            let bytes = self.store.get(name, max_bytes).map_err(|e| self.store_error(e))?;
+            equal = if equal > 0 && bytes == before { equal + 1 } else { 1 };
+            match mend_and_decode(&mut bytes.clone(), &decode) {
+                Err(FormatError::Corrupt { .. } | FormatError::NotAuthentic { .. }) if equal < SAME_READS => {
+                    before = bytes;
+                }
+                other => return other.map_err(|e| RepoError::object(name, e)),
+            }
+        }
+        Err(RepoError::Local(format!("{name} is different each time it is read")))
+    }
+
+    /// Reads until the bytes are good, or the same bytes arrived three times in a row, or there was no end of
+    /// different ones: then the last. What a bad transfer did must not be taken for damage.
+    pub(crate) fn get_alike(
+        &self,
+        name: &ObjectName,
+        max_bytes: u64,
+        is_good: impl Fn(&[u8]) -> bool,
+    ) -> RepoResult<Vec<u8>> {
+        let (mut before, mut equal) = (None, 0);
+        for again in 1.. {
+            let read = self.store.get(name, max_bytes).map_err(|e| self.store_error(e));
+            match &read {
+                Ok(bytes) if is_good(bytes) => return read,
+                Err(e) if !e.is_damage() => return read,
+                _ => {}
+            }
+            let found = read.as_ref().ok().map(|bytes| *blake3::hash(bytes).as_bytes());
+            equal = if equal > 0 && found == before { equal + 1 } else { 1 };
+            if equal >= SAME_READS || again >= READS_MAX {
+                return read;
+            }
+            before = found;
+        }
+        unreachable!("the last reading returns")
+    }
+
     /// Like [`Repo::get_mended`] for objects that are stored twice.
     pub fn get_mirrored<T>(
         &self,
@@ -329,6 +398,7 @@ impl Repo {
         let max = RECORD_BYTES_MAX as u64;
         self.get_mended(name, max, &decode).or_else(|first| match &first {
             RepoError::Object { source: FormatError::TooNew { .. }, .. } => Err(first),
+            _ if planted::is("mirror-unread") => Err(first),
             _ => self.get_mended(&names::mirror(name), max, &decode).map_err(|second| {
                 match first.store_kind() {
                     // Damage of the one copy there is says more than the lack of the other.
@@ -352,6 +422,7 @@ pub(crate) fn mend_and_decode<T>(
 ) -> FormatResult<T> {
     decode(bytes).or_else(|first| match &first {
         FormatError::TooNew { .. } | FormatError::NotAllowed { .. } => Err(first),
+        _ if planted::is("parity-unread") => Err(first),
         _ => match envelope::repair(bytes) {
             Ok(true) => decode(bytes),
             _ => Err(first),
@@ -363,22 +434,33 @@ pub(crate) fn store_error(store: &dyn Store, source: StoreError) -> RepoError {
     RepoError::Store { location: store.location(), source }
 }
 
-struct ConfigBytes {
-    bytes: Vec<u8>,
-    identity: Identity,
+pub(crate) struct ConfigBytes {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) identity: Identity,
 }
 
 /// Whether nothing was ever stored here: a configuration that cannot be read is then the torn beginning of
-/// one. With anything else beside it, it is a damaged repository, which nothing may write over.
-fn holds_nothing(store: &dyn Store) -> RepoResult<bool> {
-    let mut is_empty = true;
+/// one, which has no second copy yet. With that or anything else beside it, it is a damaged repository, or a
+/// whole one whose bytes did not arrive whole; nothing may write over it.
+pub(crate) fn holds_nothing(store: &dyn Store) -> RepoResult<bool> {
+    let mut copies = 0;
+    let config = names::name(names::CONFIG);
+    for name in [names::mirror(&config), config] {
+        match store.stat(&name) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {}
+            other => copies += other.map(|_| 1).map_err(|e| store_error(store, e))?,
+        }
+    }
+    let mut is_empty = copies < 2;
     for folder in [names::SNAPSHOTS, names::PACKS, names::TREES, names::INDEX, "mirror/snapshots/"] {
         let listed = store.list(folder, &mut |_| {
             is_empty = false;
             ControlFlow::Break(())
         });
         match listed {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(store_error(store, e)),
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NoSuchPlace) => {
+                return Err(store_error(store, e));
+            }
             _ => {}
         }
     }
@@ -386,11 +468,12 @@ fn holds_nothing(store: &dyn Store) -> RepoResult<bool> {
 }
 
 /// Reads both copies of the configuration; at least one is returned. They are not authentic yet.
-fn read_config(store: &dyn Store) -> RepoResult<Vec<ConfigBytes>> {
+pub(crate) fn read_config(store: &dyn Store) -> RepoResult<Vec<ConfigBytes>> {
     let name = names::name(names::CONFIG);
     let mut copies = Vec::new();
     let mut problem = None;
-    for name in [name.clone(), names::mirror(&name)] {
+    let copies_read = if planted::is("config-mirror-unread") { 1 } else { 2 };
+    for name in [name.clone(), names::mirror(&name)].into_iter().take(copies_read) {
         match store.get(&name, RECORD_BYTES_MAX as u64) {
             Ok(mut bytes) => match mend_and_decode(&mut bytes, Identity::decode) {
                 Ok(identity) => copies.push(ConfigBytes { bytes, identity }),
@@ -403,6 +486,16 @@ fn read_config(store: &dyn Store) -> RepoResult<Vec<ConfigBytes>> {
     }
     match copies.is_empty() {
         false => Ok(copies),
-        true => Err(problem.unwrap_or(RepoError::NoRepository { location: store.location() })),
+        true => Err(problem.unwrap_or_else(|| nothing_found(store))),
+    }
+}
+
+/// Why a place has no configuration: none was ever made, or it is lost. To take one for the other would make a
+/// new repository on top of an old one. Who may not list cannot tell.
+fn nothing_found(store: &dyn Store) -> RepoError {
+    let location = store.location();
+    match holds_nothing(store) {
+        Ok(false) => RepoError::ConfigurationLost { location },
+        _ => RepoError::NoRepository { location },
     }
 }

@@ -1,51 +1,93 @@
 //! The structure: everything every snapshot reaches has a place that can be read from.
 //!
 //! Subtrees without a problem are walked once, however many snapshots share them; others are walked for
-//! each snapshot, so that every path that is hurt is named.
+//! each snapshot, so that every path that is hurt is named. A node that is lost here may be read in another
+//! repository of the family, so that what lies below it is judged, too.
 
-use super::{BrokenPacks, CheckReport, Finding};
+use super::BrokenPacks;
 use crate::browse::{read_node, visit_entry};
 use crate::error::{RepoError, RepoResult};
 use crate::index::PackListing;
-use crate::names;
 use crate::reader::{Reader, chain};
 use crate::snapshots::SnapshotList;
-use format::id::{BlobId, BlobKind, PackId};
-use format::tree::{Content, Entry, KeyPath, Node};
+use format::id::{BlobId, BlobKind, PackId, SnapshotId};
+use format::tree::{Content, Entry, Marks, Node};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 /// Paths named for one damaged blob.
 const HURTS_MAX: usize = 100;
 
-/// Walks all snapshots, forgotten ones included: they can be brought back.
-pub(super) fn check_snapshots(
+/// Where in a tree something is lost.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum At {
+    /// The entry of this key.
+    Key(Vec<u8>),
+    /// Everything after one key up to another; up to the end when that is empty.
+    Range(Vec<u8>, Vec<u8>),
+}
+
+/// A blob that cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) why: String,
+    /// Who needs it, the first hundred.
+    pub(crate) needed: Vec<(SnapshotId, At)>,
+    /// Whether an entry that needs it is cut into fixed chunks.
+    pub(crate) is_fixed_chunk: bool,
+}
+
+/// What a walk over all snapshots found.
+#[derive(Default)]
+pub(crate) struct Walked {
+    /// Blobs that cannot be read.
+    pub(crate) lost: BTreeMap<(BlobKind, BlobId), Lost>,
+    /// Blobs that could be read, but have no place in a pack that is whole.
+    pub(crate) shaky: BTreeSet<(BlobKind, BlobId)>,
+    /// Packs that snapshots need and no segment lists.
+    pub(crate) unlisted: BTreeSet<PackId>,
+    /// How many entries of each snapshot are hurt; a lost node counts as one.
+    pub(crate) hurt: BTreeMap<SnapshotId, u64>,
+}
+
+impl Walked {
+    /// Whether everything is there, in packs that can be relied on.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.shaky.is_empty() && self.hurt.is_empty()
+    }
+}
+
+/// Walks all snapshots, forgotten ones included: they can be brought back. `listing` must be younger than
+/// `list`. What a prune removed meanwhile goes from `list`: that its packs are gone hurts nobody.
+pub(crate) fn walk(
     reader: &Reader,
+    sibling: Option<&Reader>,
     listing: &PackListing,
-    report: &mut CheckReport,
     broken: &BrokenPacks,
-) -> RepoResult<()> {
-    let list = SnapshotList::read(reader.repo())?;
-    for (id, e) in &list.unreadable {
-        let hurts = vec![(id.hex()[..8].to_string(), b"/".to_vec())];
-        report.findings.push(Finding { hurts, ..Finding::of(names::snapshot(id), chain(e)) });
+    list: &mut SnapshotList,
+) -> RepoResult<Walked> {
+    loop {
+        let walked = walk_once(reader, sibling, listing, broken, list)?;
+        let is_whole = walked.is_whole() && list.unreadable.is_empty();
+        if is_whole || !list.drop_removed(reader.repo())? {
+            return Ok(walked);
+        }
     }
-    let mut walk = Walk {
-        reader,
-        listing,
-        broken,
-        clean: HashSet::new(),
-        bad: BTreeMap::new(),
-        unlisted: BTreeSet::new(),
-    };
+}
+
+fn walk_once(
+    reader: &Reader,
+    sibling: Option<&Reader>,
+    listing: &PackListing,
+    broken: &BrokenPacks,
+    list: &SnapshotList,
+) -> RepoResult<Walked> {
+    let mut walk = Walk { reader, sibling, listing, broken, clean: HashSet::new(), found: Walked::default() };
     for stored in &list.snapshots {
-        report.snapshots += 1;
-        walk.node(&stored.snapshot.short_id(), stored.snapshot.root.id, b"/")?;
+        let snapshot = &stored.snapshot;
+        walk.node(snapshot.id, snapshot.root.id, &At::Range(Vec::new(), Vec::new()))?;
     }
-    report.findings.extend(walk.bad.into_values());
-    let why = "is in no index segment, but snapshots need it: a segment was lost";
-    report.findings.extend(walk.unlisted.iter().map(|id| Finding::of(format!("pack {}", id.hex()), why)));
-    Ok(())
+    Ok(walk.found)
 }
 
 /// Whether the store did not answer: then nothing can be said about what it holds.
@@ -55,38 +97,54 @@ fn is_line_trouble(e: &RepoError) -> bool {
 
 struct Walk<'a> {
     reader: &'a Reader,
+    sibling: Option<&'a Reader>,
     listing: &'a PackListing,
     broken: &'a BrokenPacks,
     /// Nodes below which nothing is wrong.
     clean: HashSet<BlobId>,
-    bad: BTreeMap<BlobId, Finding>,
-    /// Packs that snapshots need and no segment lists.
-    unlisted: BTreeSet<PackId>,
+    found: Walked,
 }
 
 impl Walk<'_> {
-    /// Walks a subtree near this path; says whether all is well. The depth is bounded by the format.
-    fn node(&mut self, snapshot: &str, id: BlobId, near: &[u8]) -> RepoResult<bool> {
+    /// Walks a subtree; says whether all is well. The depth is bounded by the format.
+    fn node(&mut self, snapshot: SnapshotId, id: BlobId, at: &At) -> RepoResult<bool> {
         if self.clean.contains(&id) {
             return Ok(true);
         }
         self.note_unlisted(BlobKind::Tree, &id);
-        let path_of = |key: &[u8]| KeyPath::parse(key).map(|p| p.display_bytes()).unwrap_or_default();
-        let mut is_clean = true;
-        match read_node(self.reader, &id) {
+        let (mut is_clean, node) = match read_node(self.reader, &id) {
+            Ok(node) => {
+                self.note_shaky(BlobKind::Tree, &id);
+                (true, node)
+            }
             Err(e) if is_line_trouble(&e) => return Err(e),
             Err(e) => {
-                self.report(BlobKind::Tree, id, chain(&e), snapshot, near);
-                return Ok(false);
-            }
-            Ok(Node::Index { children, .. }) => {
-                for child in children {
-                    is_clean &= self.node(snapshot, child.id, &path_of(&child.last_key))?;
+                self.lose((BlobKind::Tree, id), chain(&e), snapshot, at.clone(), false);
+                *self.found.hurt.entry(snapshot).or_default() += 1;
+                match self.sibling.and_then(|sibling| read_node(sibling, &id).ok()) {
+                    Some(node) => (false, node),
+                    None => return Ok(false),
                 }
             }
-            Ok(Node::Leaf(leaf)) => {
+        };
+        match node {
+            Node::Index { children, .. } => {
+                let At::Range(mut after, last) = at.clone() else { return Ok(false) };
+                let n = children.len();
+                for (i, child) in children.into_iter().enumerate() {
+                    // The last node of a level ends with the tree, whatever its last key is.
+                    let up_to = if i + 1 == n { last.clone() } else { child.last_key.to_vec() };
+                    let range = At::Range(after, up_to);
+                    is_clean &= self.node(snapshot, child.id, &range)?;
+                    after = child.last_key.to_vec();
+                }
+            }
+            Node::Leaf(leaf) => {
                 for i in 0..leaf.len() {
-                    is_clean &= self.entry(snapshot, &path_of(leaf.key(i)), &leaf.entries[i])?;
+                    if !self.entry(snapshot, leaf.key(i), &leaf.entries[i])? {
+                        *self.found.hurt.entry(snapshot).or_default() += 1;
+                        is_clean = false;
+                    }
                 }
             }
         }
@@ -96,31 +154,42 @@ impl Walk<'_> {
         Ok(is_clean)
     }
 
-    fn entry(&mut self, snapshot: &str, path: &[u8], entry: &Entry) -> RepoResult<bool> {
+    fn entry(&mut self, snapshot: SnapshotId, key: &[u8], entry: &Entry) -> RepoResult<bool> {
         let mut blobs = Vec::new();
-        let visited = visit_entry(self.reader, entry, &mut HashSet::new(), &mut |kind, id| {
+        let mut note = |kind, id: &BlobId| {
             blobs.push((kind, *id));
             ControlFlow::Continue(())
-        });
+        };
+        let mut visited = visit_entry(self.reader, entry, &mut HashSet::new(), &mut note);
+        if let (Err(e), Some(sibling)) = (&visited, self.sibling)
+            && !is_line_trouble(e)
+        {
+            let whole = visit_entry(sibling, entry, &mut HashSet::new(), &mut note);
+            visited = whole.or(visited);
+        }
+        blobs.sort();
+        blobs.dedup();
+        let is_fixed = entry.marks.has(Marks::FIXED_CHUNKS);
         let mut is_clean = true;
         for (kind, id) in blobs {
             self.note_unlisted(kind, &id);
             if let Some(why) = self.problem_of(kind, &id)? {
-                self.report(kind, id, why, snapshot, path);
+                self.lose((kind, id), why, snapshot, At::Key(key.to_vec()), is_fixed);
                 is_clean = false;
             }
         }
+        let at = At::Key(key.to_vec());
         match visited {
             Err(RepoError::MissingBlob { id, why, .. }) => {
                 // The blob was noted above unless it has a place; then only reading showed the damage.
                 if let Some(id) = BlobId::from_hex(&id).filter(|_| is_clean) {
-                    self.report(BlobKind::Tree, id, why, snapshot, path);
+                    self.lose((BlobKind::Tree, id), why, snapshot, at, false);
                 }
                 Ok(false)
             }
             Err(e) if !is_line_trouble(&e) => {
                 if let Content::ExtentTree { id, .. } = &entry.content {
-                    self.report(BlobKind::Tree, *id, chain(&e), snapshot, path);
+                    self.lose((BlobKind::Tree, *id), chain(&e), snapshot, at, false);
                 }
                 Ok(false)
             }
@@ -128,17 +197,29 @@ impl Walk<'_> {
         }
     }
 
-    /// What is wrong with a blob: it has no place, or only places in packs that are gone or broken.
-    fn problem_of(&self, kind: BlobKind, id: &BlobId) -> RepoResult<Option<String>> {
-        let places = self.reader.locate(kind, id);
+    fn has_sound_place(&self, kind: BlobKind, id: &BlobId) -> bool {
         let is_sound =
             |pack: &PackId| self.listing.len_bytes(kind, pack).is_some() && !self.broken.contains_key(pack);
-        if places.iter().any(|p| is_sound(&p.pack)) {
+        self.reader.locate(kind, id).iter().any(|p| is_sound(&p.pack))
+    }
+
+    fn note_shaky(&mut self, kind: BlobKind, id: &BlobId) {
+        if !self.has_sound_place(kind, id) {
+            self.found.shaky.insert((kind, *id));
+        }
+    }
+
+    /// What is wrong with a blob: it has no place, or only places in packs that are gone or broken.
+    fn problem_of(&mut self, kind: BlobKind, id: &BlobId) -> RepoResult<Option<String>> {
+        if self.has_sound_place(kind, id) {
             return Ok(None);
         }
         // A broken pack may still hold this blob unharmed: only reading tells.
         match self.reader.read(kind, id) {
-            Ok(_) => Ok(None),
+            Ok(_) => {
+                self.found.shaky.insert((kind, *id));
+                Ok(None)
+            }
             Err(RepoError::MissingBlob { why, .. }) => Ok(Some(why)),
             Err(e) if is_line_trouble(&e) => Err(e),
             // Too new, or sealed for other keys: the pack is broken, and whether this blob is cannot be told.
@@ -147,17 +228,25 @@ impl Walk<'_> {
     }
 
     fn note_unlisted(&mut self, kind: BlobKind, id: &BlobId) {
-        self.unlisted.extend(self.reader.with_index_read(|index| index.only_adopted(kind, id)));
+        self.found.unlisted.extend(self.reader.with_index_read(|index| index.only_adopted(kind, id)));
     }
 
-    fn report(&mut self, kind: BlobKind, id: BlobId, why: String, snapshot: &str, path: &[u8]) {
-        let what = match kind {
-            BlobKind::Data => format!("contents {}", id.hex()),
-            BlobKind::Tree => format!("tree node {}", id.hex()),
-        };
-        let finding = self.bad.entry(id).or_insert_with(|| Finding::of(what, why));
-        if finding.hurts.len() < HURTS_MAX {
-            finding.hurts.push((snapshot.to_string(), path.to_vec()));
+    fn lose(
+        &mut self,
+        blob: (BlobKind, BlobId),
+        why: String,
+        snapshot: SnapshotId,
+        at: At,
+        is_fixed_chunk: bool,
+    ) {
+        let lost = self.found.lost.entry(blob).or_insert_with(|| Lost {
+            why,
+            needed: Vec::new(),
+            is_fixed_chunk: false,
+        });
+        lost.is_fixed_chunk |= is_fixed_chunk;
+        if lost.needed.len() < HURTS_MAX {
+            lost.needed.push((snapshot, at));
         }
     }
 }

@@ -13,6 +13,8 @@ mod orphans;
 
 pub use listing::PackListing;
 pub use mapped::SegmentFile;
+pub(crate) use mapped::with_check;
+pub(crate) use orphans::{OpenedPack, open_pack, open_whole, read_directory};
 pub use orphans::{OrphanPack, Orphans};
 
 use crate::cache::Cache;
@@ -26,7 +28,7 @@ use format::limits::INDEX_BYTES_MAX;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use storage::{ErrorKind, ObjectName};
+use storage::{ErrorKind, ObjectName, planted};
 
 /// Where a blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Index {
     /// Segments that could not be read, with the reason.
     pub unreadable: Vec<(String, RepoError)>,
     orphans: Vec<Orphans>,
+    /// Packs that are known to be damaged: nothing new may rely on them.
+    damaged: HashSet<PackId>,
     /// Number of the newest listing that was taken over.
     seen_listing: u64,
 }
@@ -107,6 +111,7 @@ impl Index {
                         self.push(name.clone(), file);
                         appeared += 1;
                     }
+                    Err(e) if planted::is("bad-segment-fatal") => return Err(e),
                     Err(e) if e.is_damage() || e.is_too_new() => {
                         gone |= e.store_kind() == Some(ErrorKind::NotFound);
                         self.unreadable.push((name.to_string(), e));
@@ -118,6 +123,7 @@ impl Index {
             if !gone {
                 break;
             }
+            repo.store().end_look();
         }
         Ok(appeared)
     }
@@ -125,15 +131,10 @@ impl Index {
     /// Lists the segments and returns the names of those not loaded.
     fn list(&mut self, repo: &Repo) -> RepoResult<Vec<ObjectName>> {
         let mut names = Vec::new();
-        let mut highest = self.highest_number;
         repo.list(names::INDEX, |info| {
-            if let Some(number) = names::parse_segment(&info.name) {
-                highest = highest.max(number);
-                names.push(info.name);
-            }
+            names.extend(names::parse_segment(&info.name).map(|_| info.name));
             ControlFlow::Continue(())
         })?;
-        self.highest_number = highest;
         let listed: HashSet<&ObjectName> = names.iter().collect();
         for segment in &mut self.segments {
             segment.listed = listed.contains(&segment.name);
@@ -143,6 +144,12 @@ impl Index {
     }
 
     fn push(&mut self, name: ObjectName, file: Arc<SegmentFile>) {
+        // Only what owners and maintainers made counts: anybody may add a name with the greatest number, and
+        // then nothing could sort after what it replaces.
+        if file.trusted() {
+            let number = names::parse_segment(&name).unwrap_or(0);
+            self.highest_number = self.highest_number.max(number);
+        }
         let stored = vec![false; file.packs()];
         self.segments.push(Loaded { name, file, stored, listed: true });
     }
@@ -153,8 +160,7 @@ impl Index {
         self.segments.push(Loaded { name, file, stored, listed: true });
     }
 
-    /// A number greater than that of every segment seen. Anybody may add a name with the greatest number:
-    /// then names share it, which their hashes tell apart.
+    /// A number greater than that of every segment that was loaded and can be trusted.
     pub fn next_number(&mut self) -> u64 {
         self.highest_number = self.highest_number.saturating_add(1);
         self.highest_number
@@ -167,10 +173,12 @@ impl Index {
             return;
         }
         self.seen_listing = listing.number();
+        self.damaged.clone_from(listing.damaged());
         for segment in &mut self.segments {
             for (i, stored) in segment.stored.iter_mut().enumerate() {
                 let file = &segment.file;
-                *stored = listing.is_live(file.pack_kind(i), &file.pack_id(i), file.pack_bytes(i));
+                *stored = listing.is_live(file.pack_kind(i), &file.pack_id(i), file.pack_bytes(i))
+                    || planted::is("dedup-unlisted");
             }
         }
     }
@@ -198,9 +206,22 @@ impl Index {
         let key = IndexKey::from(id);
         self.segments.iter().filter(|s| s.counts()).find_map(|s| {
             let packs = s.file.find(&key).filter_map(|row| s.file.pack_of(row));
-            let mut counting = packs.filter(|p| s.stored[*p] && s.file.pack_kind(*p) == kind);
-            counting.next().map(|p| s.file.pack_id(p))
+            let counting = packs.filter(|p| s.stored[*p] && s.file.pack_kind(*p) == kind);
+            let mut ids = counting.map(|p| s.file.pack_id(p));
+            ids.find(|id| !self.damaged.contains(id))
         })
+    }
+
+    /// Every place by which dedup may rely on this blob.
+    pub(crate) fn stored_places(&self, kind: BlobKind, id: &BlobId) -> Vec<Location> {
+        let key = IndexKey::from(id);
+        let counting = self.segments.iter().filter(|s| s.counts());
+        let places = counting.flat_map(|s| {
+            let found = s.file.find(&key).filter_map(|row| s.file.location(row));
+            let sound = |place: &Location| place.kind == kind && !self.damaged.contains(&place.pack);
+            found.filter(move |(pack, place)| s.stored[*pack] && sound(place)).map(|(_, place)| place)
+        });
+        places.collect()
     }
 
     /// Every place the blob may be read from; places that count as stored come first.
@@ -212,7 +233,8 @@ impl Index {
                 if let Some((pack, location)) = s.file.location(row)
                     && location.kind == kind
                 {
-                    found.push((!s.stored[pack] || !s.counts(), location));
+                    let is_damaged = self.damaged.contains(&location.pack);
+                    found.push((is_damaged || !s.stored[pack] || !s.counts(), location));
                 }
             }
         }
@@ -227,7 +249,10 @@ impl Index {
         let mut wanted: HashSet<PackId> = packs.collect();
         for s in self.segments.iter().filter(|s| s.counts()) {
             for i in (0..s.file.packs()).filter(|i| s.stored[*i]) {
-                wanted.remove(&s.file.pack_id(i));
+                let id = s.file.pack_id(i);
+                if !self.damaged.contains(&id) {
+                    wanted.remove(&id);
+                }
             }
         }
         wanted.is_empty()
@@ -243,6 +268,21 @@ impl Index {
         files.into_iter().find_map(length)
     }
 
+    /// Bytes of all packs that segments name and that are not known to be damaged, each counted once.
+    pub fn stored_bytes(&self) -> u64 {
+        let mut seen = HashSet::new();
+        let mut bytes = 0u64;
+        for s in self.segments.iter().filter(|s| s.counts()) {
+            for i in 0..s.file.packs() {
+                let id = s.file.pack_id(i);
+                if !self.damaged.contains(&id) && seen.insert(id) {
+                    bytes = bytes.saturating_add(s.file.pack_bytes(i));
+                }
+            }
+        }
+        bytes
+    }
+
     /// Names of the segments that the last listing showed.
     pub fn listed(&self) -> impl Iterator<Item = &ObjectName> {
         self.segments.iter().filter(|s| s.listed).map(|s| &s.name)
@@ -250,11 +290,18 @@ impl Index {
 
     /// Packs of a listing that neither a segment nor an adopted directory knows.
     pub fn unknown_packs(&self, listing: &PackListing) -> Vec<OrphanPack> {
+        let adopted: HashSet<(BlobKind, PackId)> = self.orphans.iter().flat_map(|o| o.packs()).collect();
+        let mut unknown = self.packs_without_segment(listing);
+        unknown.retain(|(kind, id, _)| !adopted.contains(&(*kind, *id)));
+        unknown
+    }
+
+    /// Packs of a listing that no segment knows.
+    pub(crate) fn packs_without_segment(&self, listing: &PackListing) -> Vec<OrphanPack> {
         let of_file =
             |f: &SegmentFile| (0..f.packs()).map(|i| (f.pack_kind(i), f.pack_id(i))).collect::<Vec<_>>();
-        let mut known: HashSet<(BlobKind, PackId)> =
+        let known: HashSet<(BlobKind, PackId)> =
             self.segments.iter().flat_map(|s| of_file(&s.file)).collect();
-        known.extend(self.orphans.iter().flat_map(|o| o.packs()));
         let mut unknown: Vec<OrphanPack> =
             listing.packs().filter(|(kind, id, _)| !known.contains(&(*kind, *id))).collect();
         unknown.sort();
@@ -290,6 +337,21 @@ impl Index {
         totals
     }
 
+    /// Whether the last listing showed a mark of damage on a pack.
+    pub(crate) fn is_marked_damaged(&self, id: &PackId) -> bool {
+        self.damaged.contains(id)
+    }
+
+    /// The segments one by one, for maintenance.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = SegmentView<'_>> {
+        self.segments.iter().map(|s| SegmentView {
+            name: &s.name,
+            file: &s.file,
+            stored: &s.stored,
+            listed: s.listed,
+        })
+    }
+
     /// Every pack of every segment with its blocks; the visitor sees duplicates.
     pub fn visit_packs(&self, visit: &mut PackVisitor<'_>) {
         for s in &self.segments {
@@ -298,6 +360,16 @@ impl Index {
             }
         }
     }
+}
+
+/// A segment as maintenance sees it.
+pub(crate) struct SegmentView<'a> {
+    pub(crate) name: &'a ObjectName,
+    pub(crate) file: &'a Arc<SegmentFile>,
+    /// Of each pack: seen in the listing and not condemned.
+    pub(crate) stored: &'a [bool],
+    /// Whether the last listing showed the segment.
+    pub(crate) listed: bool,
 }
 
 /// Takes a pack: its name, kind, length and blocks.

@@ -5,13 +5,14 @@
 //! 8 bytes, in the cache folder where there is one: losing the whole index must not cost the memory of it.
 
 use crate::cache::Cache;
+use crate::error::RepoResult;
 use crate::index::{Location, SegmentFile, mapped};
 use crate::names;
 use crate::open::Repo;
 use format::envelope::Footer;
 use format::id::{BlobId, BlobKind, PackId, SnapshotId};
 use format::index::{BlobRow, INDEX_KEY_BYTES, IndexKey, PackRow, Segment};
-use format::pack;
+use format::pack::{self, Directory, PackHeader};
 
 /// Blobs of packs outside the index.
 pub struct Orphans {
@@ -79,40 +80,67 @@ pub(crate) fn read_directory(
     id: &PackId,
     pack_bytes: u64,
 ) -> Option<(PackRow, Vec<u8>)> {
-    read_ranges(repo, kind, id, pack_bytes).or_else(|| {
-        if pack_bytes > repo.pack_bytes_max() {
-            return None; // nobody here makes so large packs
-        }
-        let mut bytes = repo.store().get(&names::pack(kind, id), pack_bytes).ok()?;
-        pack::repair(&mut bytes, id).ok()?;
-        let footer = Footer::from_tail(&bytes, bytes.len() as u64).ok()?;
-        let range = pack::directory_range(&footer).ok()?;
-        let sealed = bytes.get(range.start as usize..range.end as usize)?;
-        open_directory(repo, kind, id, pack_bytes, &bytes, sealed, &footer)
-    })
+    let (header, directory) = open_pack(repo, kind, id, pack_bytes).ok()??;
+    let row = PackRow::new(*id, &header, pack_bytes, &directory);
+    Some((row, directory.ids))
 }
 
-fn read_ranges(repo: &Repo, kind: BlobKind, id: &PackId, pack_bytes: u64) -> Option<(PackRow, Vec<u8>)> {
+/// The header and the directory of a pack; a damaged pack is mended in memory first. `None` when it is
+/// beyond mending or gone; an error when the store does not answer.
+pub(crate) fn open_pack(
+    repo: &Repo,
+    kind: BlobKind,
+    id: &PackId,
+    pack_bytes: u64,
+) -> RepoResult<Option<OpenedPack>> {
+    match read_ranges(repo, kind, id, pack_bytes) {
+        Ok(Some(opened)) => return Ok(Some(opened)),
+        Err(e) if !e.is_damage() => return Err(e),
+        _ if pack_bytes > repo.pack_bytes_max() => return Ok(None), // nobody here makes so large packs
+        _ => {}
+    }
+    let read = repo.store().get(&names::pack(kind, id), pack_bytes).map_err(|e| repo.store_error(e));
+    match read {
+        Ok(bytes) => Ok(open_mended(repo, kind, id, bytes)),
+        Err(e) if e.is_damage() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What a pack says of itself.
+pub(crate) type OpenedPack = (PackHeader, Directory);
+
+/// The header and the directory of a pack whose bytes are all here and right.
+pub(crate) fn open_whole(repo: &Repo, kind: BlobKind, bytes: &[u8]) -> Option<OpenedPack> {
+    let footer = Footer::from_tail(bytes, bytes.len() as u64).ok()?;
+    let range = pack::directory_range(&footer).ok()?;
+    let sealed = bytes.get(range.start as usize..range.end as usize)?;
+    open_directory(repo, kind, bytes, sealed, &footer)
+}
+
+fn open_mended(repo: &Repo, kind: BlobKind, id: &PackId, mut bytes: Vec<u8>) -> Option<OpenedPack> {
+    pack::repair(&mut bytes, id).ok()?;
+    open_whole(repo, kind, &bytes)
+}
+
+fn read_ranges(repo: &Repo, kind: BlobKind, id: &PackId, pack_bytes: u64) -> RepoResult<Option<OpenedPack>> {
     let name = names::pack(kind, id);
-    let store = repo.store();
-    let tail_from = pack_bytes.checked_sub(Footer::TAIL_BYTES as u64)?;
-    let tail = store.get_range(&name, tail_from..pack_bytes).ok()?;
-    let footer = Footer::from_tail(&tail, pack_bytes).ok()?;
-    let head = store.get_range(&name, 0..pack::HEADER_BYTES as u64).ok()?;
-    let sealed = store.get_range(&name, pack::directory_range(&footer).ok()?).ok()?;
-    open_directory(repo, kind, id, pack_bytes, &head, &sealed, &footer)
+    let get = |range| repo.store().get_range(&name, range).map_err(|e| repo.store_error(e));
+    let Some(tail_from) = pack_bytes.checked_sub(Footer::TAIL_BYTES as u64) else { return Ok(None) };
+    let tail = get(tail_from..pack_bytes)?;
+    let Ok(footer) = Footer::from_tail(&tail, pack_bytes) else { return Ok(None) };
+    let Ok(range) = pack::directory_range(&footer) else { return Ok(None) };
+    let head = get(0..pack::HEADER_BYTES as u64)?;
+    Ok(open_directory(repo, kind, &head, &get(range)?, &footer))
 }
 
 fn open_directory(
     repo: &Repo,
     kind: BlobKind,
-    id: &PackId,
-    pack_bytes: u64,
     head: &[u8],
     sealed: &[u8],
     footer: &Footer,
-) -> Option<(PackRow, Vec<u8>)> {
+) -> Option<OpenedPack> {
     let (header, directory) = pack::open_directory(head, sealed, footer, repo.keys()).ok()?;
-    let row = PackRow::new(*id, &header, pack_bytes, &directory);
-    (header.kind == kind).then_some((row, directory.ids))
+    (header.kind == kind).then_some((header, directory))
 }

@@ -3,28 +3,38 @@
 //! One thread (the conductor) calls a [`Writer`]; sealing and uploading run on [`Workers`]. What is
 //! written depends only on the calls and the seed, never on how threads are scheduled.
 //!
-//! The order of publishing is in [`publish`]; nothing else in the program knows it.
+//! The order of publishing is in [`publish`]; nothing else in the program knows it. A session may write to
+//! several repositories of a family at once ([`Writer::start_many`]): everything is sealed once, and each gets
+//! what it lacks and commits by itself.
 
+pub mod copies;
+mod courier;
+mod destination;
+mod fan;
+mod moving;
 mod packing;
 pub mod publish;
 
+pub use fan::{Behind, DESTINATIONS_MAX};
+
 use crate::error::{RepoError, RepoResult};
-use crate::index::{PackListing, store_segment};
-use crate::names;
+use crate::index::PackListing;
 use crate::open::Repo;
 use crate::reader::Reader;
 use crate::seed::Seed;
 use crate::workers::{Ordered, Workers};
+use destination::Destination;
+use fan::{Fan, Mask};
 use format::block::{BlockCoder, RawBlock, SealedBlock};
 use format::codec::{Compressor, Level};
-use format::id::{BlobId, BlobKind, PackId, SnapshotId};
-use format::index::{IndexKey, PackRow, Segment, SegmentBuilder};
+use format::id::{BlobId, BlobKind, SnapshotId};
+use format::index::IndexKey;
 use format::kind::Timestamp;
-use packing::{FinishDone, FinishJob, Stream};
-use std::collections::HashSet;
+use packing::{Lane, Stream};
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use storage::PutMode;
+use std::time::Duration;
 
 /// How a session writes.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +47,8 @@ pub struct WriterOptions {
     pub level: Level,
     /// A segment is written after this many packs.
     pub segment_packs: usize,
+    /// How long the other repositories of a session may stand idle for one before it is left behind.
+    pub patience: Duration,
 }
 
 impl Default for WriterOptions {
@@ -46,12 +58,13 @@ impl Default for WriterOptions {
             upload_workers: Workers(2),
             level: Level(3),
             segment_packs: 64,
+            patience: Duration::from_secs(30),
         }
     }
 }
 
 /// A segment is written after this many blobs as well, which bounds the set of the session's own blobs.
-const SEGMENT_BLOBS: usize = 256 << 10;
+const SEGMENT_BLOBS: usize = 128 << 10;
 
 /// What a session has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +84,7 @@ pub struct Written {
 /// What a sealing worker gets.
 struct SealJob {
     kind: BlobKind,
+    lane: usize,
     raw: RawBlock,
     ids: Vec<BlobId>,
     entropy: [u8; 32],
@@ -79,6 +93,7 @@ struct SealJob {
 /// What it gives back.
 struct SealDone {
     kind: BlobKind,
+    lane: usize,
     raw: RawBlock,
     ids: Vec<BlobId>,
     sealed: RepoResult<SealedBlock>,
@@ -86,68 +101,88 @@ struct SealDone {
 
 /// A writing session.
 pub struct Writer {
-    reader: Arc<Reader>,
     session: SnapshotId,
-    start: Timestamp,
     options: WriterOptions,
     /// Randomness by purpose, so that threads cannot change which value a block or a pack gets.
     block_seed: Seed,
     pack_seed: Seed,
-    record_seed: Seed,
-    data: Stream,
-    tree: Stream,
+    /// The first is for everybody who lacks a blob.
+    lanes: Vec<Lane>,
     sealing: Ordered<SealJob, SealDone>,
-    finishing: Ordered<FinishJob, FinishDone>,
     spare: Vec<RawBlock>,
-    segment: SegmentBuilder,
     /// Blobs of this session that are in no segment yet, by kind.
     own: [HashSet<IndexKey, BuildHasherDefault<KeyHasher>>; 2],
-    /// Packs this session wrote.
-    own_packs: Vec<PackId>,
-    /// Packs this session's dedup relies on.
-    relied_on: HashSet<PackId>,
-    /// The one added last: neighbours mostly lie in one pack.
-    relied_on_last: Option<PackId>,
-    pending: u64,
+    /// Finished packs whose blobs some destination does not know in its index yet, in the order of their numbers.
+    unindexed: VecDeque<Unindexed>,
+    /// Number of the newest pack.
+    packs: u64,
     written: Written,
+    fan: Fan,
 }
+
+/// Blobs of a finished pack.
+struct Unindexed {
+    number: u64,
+    mask: Mask,
+    kind: BlobKind,
+    ids: Arc<Vec<BlobId>>,
+}
+
+/// How many sets of destinations have packs of their own at a time.
+const LANES_MAX: usize = 3;
 
 impl Writer {
     /// Starts a session. `listing` is what the session itself saw of the packs.
     pub fn start(
         reader: Arc<Reader>,
         listing: &PackListing,
-        mut seed: Seed,
+        seed: Seed,
         start: Timestamp,
         options: WriterOptions,
     ) -> Self {
         reader.with_index_write(|index| index.see_packs(listing));
-        let repo = reader.repo().clone();
+        Self::begin(&[reader], seed, start, options)
+    }
+
+    /// Starts a session that writes to several repositories of one family, at most [`DESTINATIONS_MAX`]. The first
+    /// one's parameters count.
+    pub fn start_many(
+        readers: &[(Arc<Reader>, PackListing)],
+        seed: Seed,
+        start: Timestamp,
+        options: WriterOptions,
+    ) -> Self {
+        for (reader, listing) in readers {
+            reader.with_index_write(|index| index.see_packs(listing));
+        }
+        let readers: Vec<Arc<Reader>> = readers.iter().map(|(reader, _)| reader.clone()).collect();
+        Self::begin(&readers, seed, start, options)
+    }
+
+    fn begin(readers: &[Arc<Reader>], mut seed: Seed, start: Timestamp, options: WriterOptions) -> Self {
+        assert!((1..=DESTINATIONS_MAX).contains(&readers.len()), "a session has a place to write to");
+        let repo = readers[0].repo().clone();
         let session = SnapshotId(seed.draw());
         let mut fork = || Seed::new(seed.draw());
-        let (block_seed, pack_seed, record_seed) = (fork(), fork(), fork());
-        let p = repo.parameters();
-        let store = repo.store().clone();
+        let (block_seed, pack_seed) = (fork(), fork());
+        let destinations = readers
+            .iter()
+            .map(|reader| Destination::new(reader.clone(), session, start, options, fork()))
+            .collect();
+        let fan = Fan::new(destinations, options.seal_workers.0 > 0, options.patience);
         Writer {
             session,
-            start,
             options,
             block_seed,
             pack_seed,
-            record_seed,
-            data: Stream::new(p.block_bytes, p.pack_bytes, p.data_parity),
-            tree: Stream::new(512 << 10, p.tree_pack_bytes, true),
+            lanes: vec![Lane::new(fan.attached(), repo.parameters())],
             sealing: Ordered::new("seal", options.seal_workers, || sealer(repo.clone(), options.level)),
-            finishing: Ordered::new("upload", options.upload_workers, || packing::finisher(store.clone())),
             spare: Vec::new(),
-            segment: SegmentBuilder::new(session),
             own: Default::default(),
-            own_packs: Vec::new(),
-            relied_on: HashSet::new(),
-            relied_on_last: None,
-            pending: 0,
+            unindexed: VecDeque::new(),
+            packs: 0,
             written: Written::default(),
-            reader,
+            fan,
         }
     }
 
@@ -156,64 +191,97 @@ impl Writer {
         self.session
     }
 
-    /// What was written so far.
+    /// What was written so far; of several repositories, what each of them would get that had nothing.
     pub fn written(&self) -> Written {
-        self.written
+        let small_bytes = self.fan.sole_ref().map_or(0, |destination| destination.small_bytes);
+        Written { stored_bytes: self.written.stored_bytes + small_bytes, ..self.written }
     }
 
-    /// The reader this session looks blobs up with.
+    /// The reader this session looks blobs up with; of several repositories the first.
     pub fn reader(&self) -> &Arc<Reader> {
-        &self.reader
+        &self.fan.slots[0].reader
     }
 
-    /// Whether a blob is stored already; the snapshot then relies on it.
+    /// Whether a blob is stored already, wherever this session writes to; the snapshot then relies on it.
     pub fn has(&mut self, kind: BlobKind, id: &BlobId) -> bool {
-        self.own[kind as usize].contains(&IndexKey::from(id)) || self.has_stored(kind, id)
+        self.lacking(kind, id) == 0
     }
 
-    fn has_stored(&mut self, kind: BlobKind, id: &BlobId) -> bool {
-        let found = self.reader.with_index_read(|index| index.stored_in(kind, id));
-        if found.is_some() && found != self.relied_on_last {
-            self.relied_on.extend(found);
-            self.relied_on_last = found;
+    fn lacking(&mut self, kind: BlobKind, id: &BlobId) -> Mask {
+        match self.own[kind as usize].contains(&IndexKey::from(id)) {
+            true => 0,
+            false => self.fan.lacking(kind, id),
         }
-        found.is_some()
     }
 
-    /// Counts a blob that is to be stored; `false` if it is stored already.
-    fn is_new(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> bool {
-        if self.has(kind, id) {
-            return false;
+    /// Counts a blob that is to be stored, and says in which lane; `None` if it is stored already.
+    fn lane_of_new(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<Option<usize>> {
+        let lacking = self.lacking(kind, id);
+        if lacking == 0 {
+            self.fan.must_have_one()?;
+            return Ok(None);
         }
+        let lane = self.lane_for(lacking);
+        self.count_new(kind, id, bytes);
+        Ok(Some(lane))
+    }
+
+    fn count_new(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) {
         self.own[kind as usize].insert(IndexKey::from(id));
         self.written.blobs += 1;
         self.written.added_bytes += bytes.len() as u64;
-        true
+    }
+
+    /// The lane of exactly those that lack a blob. Where there are too many lanes, the largest that brings none of
+    /// them a double and does not pass over the one that leads; who is passed over is not complete, and gets the
+    /// snapshot from a sibling. Else the lane for everybody.
+    fn lane_for(&mut self, lacking: Mask) -> usize {
+        let attached = self.fan.attached();
+        let reached = |lane: &Lane| lane.mask & attached;
+        if let Some(lane) = self.lanes.iter().position(|lane| reached(lane) == lacking) {
+            return lane;
+        }
+        if self.lanes.len() < LANES_MAX {
+            self.lanes.push(Lane::new(lacking, self.repo().parameters()));
+            return self.lanes.len() - 1;
+        }
+        // One at least must get everything: the first that is left.
+        let leads = attached & attached.wrapping_neg();
+        let fits =
+            |mask: Mask| mask != 0 && mask & !lacking == 0 && (lacking & leads == 0 || mask & leads != 0);
+        let masks = self.lanes.iter().map(reached).enumerate();
+        let best = masks.filter(|(_, mask)| fits(*mask)).max_by_key(|(_, mask)| mask.count_ones());
+        let (lane, mask) = best.unwrap_or((0, lacking));
+        self.fan.pass_over(lacking & !mask);
+        lane
     }
 
     /// Stores a blob whose id is known, unless it is stored already. Returns whether it was new.
     pub fn put(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<bool> {
-        if !self.is_new(kind, id, bytes) {
-            return Ok(false);
+        match self.lane_of_new(kind, id, bytes)? {
+            Some(lane) => self.place(lane, kind, id, bytes).map(|()| true),
+            None => Ok(false),
         }
-        if !self.stream(kind).has_room(bytes.len()) {
-            self.close_block(kind)?;
+    }
+
+    /// Puts a blob into the open block of its kind.
+    fn place(&mut self, lane: usize, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<()> {
+        if !self.stream(lane, kind).has_room(bytes.len()) {
+            self.close_block(lane, kind)?;
         }
-        if self.stream(kind).push(id, bytes) {
-            self.close_block(kind)?;
+        if self.stream(lane, kind).push(id, bytes) {
+            self.close_block(lane, kind)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Like [`Writer::put`], but in a block of its own: a long chunk is then read without its neighbours.
     pub fn put_alone(&mut self, kind: BlobKind, id: &BlobId, bytes: &[u8]) -> RepoResult<bool> {
-        if !self.is_new(kind, id, bytes) {
-            return Ok(false);
-        }
+        let Some(lane) = self.lane_of_new(kind, id, bytes)? else { return Ok(false) };
         let mut raw = self.spare.pop().unwrap_or_default();
         raw.push(bytes);
         let entropy = self.block_seed.draw();
-        self.sealing.give(SealJob { kind, raw, ids: vec![*id], entropy });
+        self.sealing.give(SealJob { kind, lane, raw, ids: vec![*id], entropy });
         self.take_sealed(self.options.seal_workers.0 + 1)?;
         Ok(true)
     }
@@ -230,22 +298,23 @@ impl Writer {
     }
 
     fn repo(&self) -> &Arc<Repo> {
-        self.reader.repo()
+        self.reader().repo()
     }
 
-    fn stream(&mut self, kind: BlobKind) -> &mut Stream {
+    fn stream(&mut self, lane: usize, kind: BlobKind) -> &mut Stream {
+        let lane = &mut self.lanes[lane];
         match kind {
-            BlobKind::Data => &mut self.data,
-            BlobKind::Tree => &mut self.tree,
+            BlobKind::Data => &mut lane.data,
+            BlobKind::Tree => &mut lane.tree,
         }
     }
 
     /// Hands the open block of a stream to the sealing workers.
-    fn close_block(&mut self, kind: BlobKind) -> RepoResult<()> {
+    fn close_block(&mut self, lane: usize, kind: BlobKind) -> RepoResult<()> {
         let spare = self.spare.pop().unwrap_or_default();
         let entropy = self.block_seed.draw();
-        if let Some((raw, ids)) = self.stream(kind).take_block(spare) {
-            self.sealing.give(SealJob { kind, raw, ids, entropy });
+        if let Some((raw, ids)) = self.stream(lane, kind).take_block(spare) {
+            self.sealing.give(SealJob { kind, lane, raw, ids, entropy });
         }
         self.take_sealed(self.options.seal_workers.0 + 1)
     }
@@ -264,15 +333,16 @@ impl Writer {
 
     /// Waits for all blocks and closes the packs.
     fn close_packs(&mut self) -> RepoResult<()> {
-        self.close_block(BlobKind::Data)?;
-        self.close_block(BlobKind::Tree)?;
+        for lane in 0..self.lanes.len() {
+            self.close_block(lane, BlobKind::Data)?;
+            self.close_block(lane, BlobKind::Tree)?;
+        }
         while let Some(done) = self.sealing.take() {
             self.sealed(done)?;
         }
-        self.close_pack(BlobKind::Data)?;
-        self.close_pack(BlobKind::Tree)?;
-        while let Some(done) = self.finishing.take() {
-            self.finished(done)?;
+        for lane in 0..self.lanes.len() {
+            self.close_pack(lane, BlobKind::Data)?;
+            self.close_pack(lane, BlobKind::Tree)?;
         }
         Ok(())
     }
@@ -284,41 +354,22 @@ impl Writer {
         while let Some(done) = self.sealing.take() {
             self.sealed(done)?;
         }
-        while let Some(done) = self.finishing.take() {
-            self.finished(done)?;
-        }
-        if self.segment.packs() > 0 {
-            self.write_segment()?;
-            self.put_pending(None)?;
-        }
+        self.fan.each(Mask::MAX, false, &mut |_| Box::new(Destination::checkpoint))?;
+        self.forget_indexed();
         Ok(())
     }
 
-    /// Writes the packs finished since the last segment into one. Packs are durable before it is.
-    fn write_segment(&mut self) -> RepoResult<()> {
-        if self.segment.packs() == 0 {
-            return Ok(());
+    /// Blobs that every destination knows in its index need not be remembered here.
+    fn forget_indexed(&mut self) {
+        while let Some(pack) = self.unindexed.front() {
+            if self.fan.indexed(pack.mask) < pack.number {
+                break;
+            }
+            let pack = self.unindexed.pop_front().expect("there is a first");
+            for id in pack.ids.iter() {
+                self.own[pack.kind as usize].remove(&IndexKey::from(id));
+            }
         }
-        let repo = self.repo().clone();
-        repo.sync()?;
-        let entropy = self.record_seed.draw();
-        let mut compressor = Compressor::new(Level(1));
-        let bytes =
-            self.segment.finish(&repo.identity().repo, repo.keys(), repo.suite(), entropy, &mut compressor);
-        let number = self.reader.with_index_write(|index| index.next_number());
-        let name = names::segment(number, &bytes);
-        repo.put(&name, &bytes, PutMode::CreateNew)?;
-        self.written.stored_bytes += bytes.len() as u64;
-        let segment = Segment::decode(&bytes, &repo.identity().repo, repo.keys())
-            .map_err(|e| RepoError::SelfTest(e.to_string()))?;
-        let file = store_segment(self.reader.cache(), &name, &segment);
-        self.reader.with_index_write(|index| index.add_own(name, file));
-        let kinds_of = |pack: &PackRow| vec![pack.kind; pack.blocks.len()];
-        let kinds: Vec<BlobKind> = segment.packs.iter().flat_map(kinds_of).collect();
-        for blob in &segment.blobs {
-            self.own[kinds[blob.block as usize] as usize].remove(&blob.key);
-        }
-        Ok(())
     }
 }
 
@@ -346,7 +397,7 @@ fn sealer(repo: Arc<Repo>, level: Level) -> Box<dyn FnMut(SealJob) -> SealDone +
     let mut coder = BlockCoder::new(Compressor::new(level));
     Box::new(move |job| {
         let sealed = seal_and_verify(&repo, &mut coder, &job);
-        SealDone { kind: job.kind, raw: job.raw, ids: job.ids, sealed }
+        SealDone { kind: job.kind, lane: job.lane, raw: job.raw, ids: job.ids, sealed }
     })
 }
 

@@ -42,3 +42,38 @@ fn two_writers_interleaved_at_every_request_publish_both_snapshots() {
         assert_eq!(third.written.added_bytes, 0, "seed {seed}: what both stored is known to everybody");
     }
 }
+
+#[test]
+fn a_check_beside_running_backups_finds_nothing() {
+    use repo::check::{CheckOptions, ReadShare, check};
+    use repo::workers::Workers;
+    for seed in 0..40 {
+        let world = Arc::new(World::new(1));
+        let turns = Turns::new(seed, 3);
+        let backups = |number: usize| {
+            let (world, store) = (world.clone(), turns.client(number, Arc::new(world.sim.connect())));
+            std::thread::spawn(move || {
+                let files = random_files(&mut Dice::new(seed + number as u64), 5);
+                for round in 0..2 {
+                    let reader = world.reader_over(store.clone()).unwrap();
+                    backup(&reader, &files, &Backup::new(round << 8 | number as u64)).unwrap();
+                }
+            })
+        };
+        let runs = [backups(0), backups(1)];
+        let store = turns.client(2, Arc::new(world.sim.connect()));
+        for _ in 0..3 {
+            let reader = world.reader_over(store.clone()).unwrap();
+            let mut options = CheckOptions {
+                read: ReadShare::Everything,
+                workers: Workers(0),
+                sample_seed: 0,
+                now: format::kind::Timestamp::default(),
+                progress: &mut |_, _| {},
+            };
+            assert_eq!(check(&reader, &mut options).unwrap().findings, [], "seed {seed}");
+        }
+        drop(store);
+        runs.into_iter().for_each(|run| run.join().unwrap());
+    }
+}

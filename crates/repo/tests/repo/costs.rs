@@ -3,8 +3,13 @@
 use repo::cache::Cache;
 use repo::reader::Reader;
 use repo::snapshots::SnapshotList;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use storage::{RecordStore, RequestCounts};
+use std::time::{Duration, UNIX_EPOCH};
+use storage::{
+    CacheOptions, CacheStore, Capabilities, LookStore, ObjectInfo, ObjectName, PutMode, RecordStore,
+    RequestCounts, Store, StoreResult, Upload,
+};
 use testkit::dice::Dice;
 use testkit::files::random_files;
 use testkit::mini::{self, Backup, backup};
@@ -97,5 +102,88 @@ fn damaged_or_vanished_cache_files_cost_time_only() {
         assert!(mini::restore(&reader, done.snapshot.root).unwrap() == files);
         let options = Backup { parent: Some(&done.snapshot), ..Backup::new(2 + step as u64) };
         assert_eq!(backup(&reader, &files, &options).unwrap().written.added_bytes, 0);
+    }
+}
+
+/// What the program does with a distant place: open it, look for the parent, back up, publish.
+#[test]
+fn a_run_over_an_unchanged_source_costs_a_distant_place_twelve_requests_at_most() {
+    let world = World::new(1);
+    let folder = tempfile::tempdir().unwrap();
+    let files = random_files(&mut Dice::new(1), 200);
+    let mut parent = None;
+    let mut last = RequestCounts::default();
+    for n in 0..6 {
+        world.sim.set_time(UNIX_EPOCH + Duration::from_secs(1000 * (n + 1)));
+        let record = Arc::new(RecordStore::new(Arc::new(world.sim.connect())));
+        let log = record.log();
+        let kept = ["config", "keys/", "mirror/", "snapshots/", "gc/"].map(str::to_string).to_vec();
+        let looked = LookStore::new(
+            record,
+            folder.path().join("place"),
+            kept,
+            Arc::new(|_, bytes| format::envelope::verify(bytes).is_ok()),
+        );
+        looked.look().unwrap();
+        let options = CacheOptions {
+            folder: folder.path().join("objects"),
+            prefixes: vec!["trees/".into()],
+            bytes_max: 1 << 30,
+            object_bytes_max: 1 << 20,
+            verify: Arc::new(|name, bytes| blake3::hash(bytes).to_hex().as_str() == name.file_name()),
+        };
+        let distant = Distant(CacheStore::new(Arc::new(Distant(looked)), options));
+        let repo = world.open_over(Arc::new(distant)).unwrap();
+        let reader = Arc::new(Reader::open(repo, Cache::at(folder.path().join("cache"))).unwrap());
+        let list = SnapshotList::read(reader.repo()).unwrap();
+        assert_eq!(list.snapshots.len() as u64, n);
+        let options = Backup { parent: parent.as_ref(), ..Backup::new(n) };
+        let done = backup(&reader, &files, &options).unwrap();
+        if n > 0 {
+            assert_eq!(done.written.blobs, 0);
+        }
+        parent = Some(done.snapshot);
+        last = log.counts();
+    }
+    assert!(last.total() <= 12, "{last:?}");
+    assert_eq!(last.lists, 2, "one look before, one after the pending record: {last:?}");
+}
+
+/// A place that is not on this machine.
+struct Distant<S>(S);
+
+impl<S: Store> Store for Distant<S> {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { local: false, ..self.0.capabilities() }
+    }
+    fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()> {
+        self.0.put(name, bytes, mode)
+    }
+    fn upload(&self, len: u64) -> StoreResult<Box<dyn Upload>> {
+        self.0.upload(len)
+    }
+    fn get(&self, name: &ObjectName, max: u64) -> StoreResult<Vec<u8>> {
+        self.0.get(name, max)
+    }
+    fn get_range(&self, name: &ObjectName, range: std::ops::Range<u64>) -> StoreResult<Vec<u8>> {
+        self.0.get_range(name, range)
+    }
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> StoreResult<()> {
+        self.0.list(prefix, visit)
+    }
+    fn stat(&self, name: &ObjectName) -> StoreResult<ObjectInfo> {
+        self.0.stat(name)
+    }
+    fn delete(&self, name: &ObjectName) -> StoreResult<()> {
+        self.0.delete(name)
+    }
+    fn look(&self) -> StoreResult<()> {
+        self.0.look()
+    }
+    fn end_look(&self) {
+        self.0.end_look();
     }
 }

@@ -5,7 +5,7 @@
 
 use format::codec::{Compressor, Level};
 use format::gc::Condemned;
-use format::id::PackId;
+use format::id::{PackId, SnapshotId};
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;
 use repo::check::{CheckOptions, CheckReport, ReadShare, check};
@@ -53,7 +53,7 @@ fn sound(seed: u64) -> Sound {
 
 pub(crate) fn condemn(world: &World, packs: &[PackId]) {
     let repo = world.open().unwrap();
-    let record = Condemned { packs: packs.to_vec() };
+    let record = Condemned { packs: packs.to_vec(), moved_into: Vec::new() };
     let mut compressor = Compressor::new(Level(1));
     let bytes = record.encode(&repo.identity().repo, repo.keys(), [3; 32], &mut compressor);
     let hash = blake3::hash(&bytes).to_hex();
@@ -121,7 +121,13 @@ fn harmed(sound: &Sound, other: &Sound, name: &ObjectName, harm: Harm) -> Object
 }
 
 fn checked(reader: &Arc<Reader>, read: ReadShare) -> CheckReport {
-    let mut options = CheckOptions { read, workers: Workers(0), sample_seed: 1, progress: &mut |_, _| {} };
+    let mut options = CheckOptions {
+        read,
+        workers: Workers(0),
+        sample_seed: 1,
+        now: Timestamp::default(),
+        progress: &mut |_, _| {},
+    };
     check(reader, &mut options).unwrap()
 }
 
@@ -177,7 +183,8 @@ fn any_harm_to_any_object_is_survived_or_named() {
     assert_eq!(checked(&place(&sound.objects).reader().unwrap(), ReadShare::Everything).findings, []);
     for (class, names) in &per_class {
         let is_pack = class == "packs" || class == "trees";
-        for name in names.iter().take(if is_pack { 4 } else { 1 }) {
+        let count = if is_pack || class == "mirror/snapshots" { 4 } else { 1 };
+        for name in names.iter().take(count) {
             for harm in harms(sound.objects[name].len()) {
                 let case = format!("{harm:?} of {name}");
                 let world = place(&harmed(&sound, &other, name, harm));
@@ -187,8 +194,13 @@ fn any_harm_to_any_object_is_survived_or_named() {
                     assert_eq!(lost, Some(0), "{case}");
                 }
                 // What was taken away without a trace is only known to whoever put it there.
-                let traceless =
-                    ["gc", "gc-tomb", "pending"].contains(&class.as_str()) && harm == Harm::Delete;
+                // So is the second copy of a snapshot that is forgotten: somebody may be removing it.
+                let is_leaving = class == "mirror/snapshots" && {
+                    let id = repo::names::parse_snapshot(name).unwrap();
+                    sound.objects.contains_key(&repo::names::tomb(&id))
+                };
+                let traceless = harm == Harm::Delete
+                    && (is_leaving || ["gc", "gc-tomb", "pending"].contains(&class.as_str()));
                 let report = checked(&world.reader().unwrap(), ReadShare::Everything);
                 assert!(traceless || !report.findings.is_empty(), "{case}: a check finds nothing");
                 if harm == Harm::Delete && !traceless {
@@ -198,6 +210,20 @@ fn any_harm_to_any_object_is_survived_or_named() {
             }
         }
     }
+}
+
+/// The newest snapshot from which a path can be restored.
+fn last_good(world: &World, sound: &Sound, path: &str) -> Option<SnapshotId> {
+    let reader = world.reader().unwrap();
+    let list = SnapshotList::read(reader.repo()).unwrap();
+    let has_it = |s: &&Snapshot| {
+        let files = restore_what_can_be(&reader, s.root).unwrap().0;
+        sound
+            .kept
+            .iter()
+            .any(|(kept, all)| kept.id == s.id && files.get(path).is_some_and(|f| *f == all[path]))
+    };
+    list.visible().rev().find(has_it).map(|s| s.id)
 }
 
 #[test]
@@ -212,9 +238,11 @@ fn a_lost_data_pack_is_named_down_to_the_paths() {
         let report = checked(&world.reader().unwrap(), ReadShare::Nothing);
         assert!(report.findings.iter().any(|f| f.what == name.as_str()), "the pack is named");
         let mut hurt: Vec<(String, String)> = Vec::new();
-        for (snapshot, path) in report.findings.iter().flat_map(|f| &f.hurts) {
-            let path = String::from_utf8(path.clone()).unwrap();
-            hurt.push((snapshot.clone(), path.trim_start_matches('/').to_string()));
+        for found in report.findings.iter().flat_map(|f| &f.hurts) {
+            let path = String::from_utf8(found.path.clone()).unwrap();
+            let path = path.trim_start_matches('/').to_string();
+            assert_eq!(found.good.as_ref().map(|g| g.snapshot), last_good(&world, &sound, &path), "{path}");
+            hurt.push((found.snapshot.hex()[..8].to_string(), path));
         }
         hurt.sort();
         hurt.dedup();
@@ -249,7 +277,8 @@ fn the_whole_index_may_be_lost() {
 
 #[test]
 fn data_packs_with_parity_are_mended() {
-    let parameters = format::config::Parameters { data_parity: true, ..testkit::world::tiny_parameters() };
+    let parameters =
+        format::config::Parameters { data_parity_percent: 6, ..testkit::world::tiny_parameters() };
     let world = World::with_parameters(1, parameters);
     let files = random_files(&mut Dice::new(1), 60);
     let done = backup(&world.reader().unwrap(), &files, &Backup::new(1)).unwrap();

@@ -149,3 +149,15 @@ fn single_flips_on_the_way_are_noticed_and_the_next_reading_is_right() {
     world.sim.set_faults(Faults::default());
     assert!(restore(&world.reader().unwrap(), done.snapshot.root).unwrap() == files);
 }
+
+#[test]
+fn a_repository_whose_bytes_do_not_arrive_is_not_made_anew() {
+    use testkit::world::{create_in, tiny_parameters};
+    for seed in 0..20 {
+        let world = World::new(seed);
+        let before = world.sim.objects();
+        world.sim.set_faults(Faults { short_read_permille: 1000, ..Faults::default() });
+        create_in(Arc::new(world.sim.connect()), 2, tiny_parameters()).err().expect("there is one");
+        assert!(world.sim.objects() == before, "seed {seed}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Records of snapshots that are there once although they are stored twice, because a run was cut off.
+//!
+//! A run stores a record, then its second copy, then removes its pending record; whoever removes a forgotten
+//! snapshot removes the second copy, then the record, then the tomb. So while a pending record or a tomb
+//! stands, a missing second copy is work somebody has not finished, and no damage.
+
+use crate::error::RepoResult;
+use crate::names;
+use crate::open::{Repo, store_error};
+use format::envelope;
+use format::id::SnapshotId;
+use format::limits::RECORD_BYTES_MAX;
+use std::ops::ControlFlow;
+use storage::{ErrorKind, ObjectName, PutMode, Store};
+
+/// Whether somebody who was cut off, or is still at work, explains that this copy is not there.
+///
+/// A run that ended between the look at the copies and this call is no explanation any more: look again then.
+pub(crate) fn explains_missing_copy(store: &dyn Store, copy: &ObjectName) -> RepoResult<bool> {
+    let session = names::parse_snapshot(copy).filter(|_| copy.as_str().starts_with(names::MIRROR));
+    let Some(session) = session else { return Ok(false) };
+    let mut stands = false;
+    let pending = format!("{}{}.", names::PENDING, session.hex());
+    store
+        .list(&pending, &mut |_| {
+            stands = true;
+            ControlFlow::Break(())
+        })
+        .map_err(|e| store_error(store, e))?;
+    Ok(stands || is_there(store, &names::tomb(&session))?)
+}
+
+/// Stores the second copy of a snapshot's record where it is missing and the first one can be read. A place
+/// that is full or lets nothing be stored goes without.
+///
+/// Returns whether it is durable now.
+pub(crate) fn put_second_copy(repo: &Repo, id: &SnapshotId) -> RepoResult<bool> {
+    let name = names::snapshot(id);
+    let mirror = names::mirror(&name);
+    if is_there(&**repo.store(), &mirror)? {
+        return Ok(true);
+    }
+    let mut bytes = match repo.store().get(&name, RECORD_BYTES_MAX as u64) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true), // the record went, too
+        Err(e) => return Err(repo.store_error(e)),
+    };
+    if envelope::repair(&mut bytes).is_err() {
+        return Ok(false);
+    }
+    match repo.put(&mirror, &bytes, PutMode::CreateNew) {
+        Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {}
+        Err(e) if matches!(e.store_kind(), Some(ErrorKind::NoSpace | ErrorKind::Denied)) => return Ok(false),
+        other => other?,
+    }
+    repo.sync()?;
+    Ok(true)
+}
+
+fn is_there(store: &dyn Store, name: &ObjectName) -> RepoResult<bool> {
+    match store.stat(name) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(store_error(store, e)),
+    }
+}
