@@ -3,24 +3,20 @@
 //! `cargo run --release -p engine --example restore_speed -- SOURCE SCRATCH [WORKERS]`; the scratch folder
 //! must not exist and is left with `repo` and `target` in it.
 
-use engine::{BackupRequest, Overwrite, RestoreRequest, Silent, Source, backup, restore};
+use engine::{BackupRequest, RestoreRequest, Silent, Source, backup, restore};
 use format::codec::Level;
 use format::config::Parameters;
-use format::id::WriterId;
-use format::keys::{Capability, Key};
 use format::kind::Timestamp;
-use format::slot::ArgonCost;
-use format::snapshot::Mode;
-use host::{Rules, WalkOptions};
+use repo::RepoResult;
 use repo::cache::Cache;
 use repo::reader::Reader;
-use repo::seed::Seed;
 use repo::workers::Workers;
-use repo::{Credential, NewRepo, NewSlot, Repo, RepoResult};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use storage::{LocalOptions, LocalStore};
+use testkit::disk::{backup_request, components, restore_request};
+use testkit::world::create_in;
 
 fn now() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -36,9 +32,9 @@ fn processor_time() -> (u64, u64) {
 }
 
 /// Good enough for a repository that nobody keeps.
-fn seed() -> Seed {
+fn seed() -> [u8; 32] {
     let now = now();
-    Seed::new(*blake3::hash(&[now.secs.to_le_bytes(), (now.nanos as i64).to_le_bytes()].concat()).as_bytes())
+    *blake3::hash(&[now.secs.to_le_bytes(), (now.nanos as i64).to_le_bytes()].concat()).as_bytes()
 }
 
 fn memory_peak() -> String {
@@ -54,48 +50,15 @@ fn main() -> RepoResult<()> {
     let options = LocalOptions { create_root: true, ..Default::default() };
     let store =
         Arc::new(LocalStore::open(&scratch.join("repo"), &options).expect("the scratch folder opens"));
-    let slot = NewSlot {
-        credential: Credential::Random(Key::new([1; 32])),
-        is_recovery: false,
-        capability: Capability::Owner,
-        cost: ArgonCost::default(),
-        label: String::new(),
-    };
-    let new = NewRepo {
-        parameters: Parameters::default(),
-        slots: vec![slot],
-        family: None,
-        created: now(),
-        seed: seed(),
-    };
-    let repo = Arc::new(Repo::create(store, new)?);
+    let repo = Arc::new(create_in(store, now().secs as u64, Parameters::default())?);
     let reader = Arc::new(Reader::open(repo, Cache::at(scratch.join("cache")))?);
     let request = BackupRequest {
-        source: Source::Paths(vec![source.clone()]),
-        rules: Arc::new(Rules::default()),
-        excludes: Vec::new(),
-        walk: WalkOptions::default(),
-        mode: Mode::Full,
-        parent: None,
-        base: None,
-        host: "here".into(),
-        user: "me".into(),
-        tags: Vec::new(),
-        description: String::new(),
-        time: now(),
         clock: Arc::new(now),
-        writer: WriterId([7; 16]),
-        previous: None,
-        seed: seed(),
         level: Level(3),
         read_workers: Workers(2),
         seal_workers: Workers(2),
         upload_workers: Workers(1),
-        fixed_chunks: Default::default(),
-        ignore_inode: false,
-        dry_run: false,
-        skip_if_unchanged: false,
-        program: "example".into(),
+        ..backup_request(Source::Paths(vec![source.clone()]), now(), seed())
     };
     let begun = Instant::now();
     let snapshot = backup(&reader, request, &Silent)?.snapshot.expect("a snapshot was made");
@@ -103,17 +66,8 @@ fn main() -> RepoResult<()> {
     // The peak of the restore alone.
     std::fs::write("/proc/self/clear_refs", "5").ok();
     let request = RestoreRequest {
-        snapshot: &snapshot,
-        path: source.iter().map(|name| name.as_encoded_bytes().to_vec()).collect(),
-        target: scratch.join("target"),
-        rules: Arc::new(Rules::default()),
-        overwrite: Overwrite::Always,
-        delete: false,
-        dry_run: false,
-        verify: false,
-        sync: false,
         numeric_ids: false,
-        workers,
+        ..restore_request(&snapshot, components(&source), &scratch.join("target"), workers)
     };
     for run in ["restore", "again"] {
         let (begun, before) = (Instant::now(), processor_time());

@@ -16,6 +16,13 @@ type PlainKey = (Kind, u16, u32, u32, u32, u32, u32);
 /// Classes kept for reuse.
 const CLASSES_MAX: usize = 10_000;
 
+/// The group of hard links whose first path this is.
+pub(crate) fn link_group_of(keys: &Keys, key: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_keyed(keys.boundaries().bytes());
+    hasher.update(b"link group").update(key);
+    hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes")
+}
+
 /// Makes entries; remembers classes, mounts and hard links.
 pub(super) struct Entries {
     owners: Owners,
@@ -60,16 +67,22 @@ impl Entries {
         n
     }
 
+    /// Takes over the mount of an entry that did not change: otherwise a file that is read again below
+    /// it would be the first that is met on its device, start a mount of its own and seem changed.
+    pub(super) fn know_mount(&mut self, stat: &Stat, entry: &Entry) {
+        let n = entry.class.mount;
+        let free = || (n as usize) < self.mounts.len() && !self.mount_of.values().any(|taken| *taken == n);
+        if !self.mount_of.contains_key(&stat.device) && free() {
+            self.mount_of.insert(stat.device, n);
+        }
+    }
+
     /// Names of one inode carry the same group: a keyed hash of the first one's key.
     pub(super) fn link_group(&mut self, keys: &Keys, key: &[u8], stat: &Stat) -> Option<[u8; 8]> {
         if stat.nlink < 2 || stat.kind == Kind::Directory {
             return None;
         }
-        let first = || {
-            let mut hasher = blake3::Hasher::new_keyed(keys.boundaries().bytes());
-            hasher.update(b"link group").update(key);
-            hasher.finalize().as_bytes()[..8].try_into().expect("a hash has 32 bytes")
-        };
+        let first = || link_group_of(keys, key);
         Some(*self.links.entry((stat.device, stat.inode)).or_insert_with(first))
     }
 

@@ -1,7 +1,7 @@
 //! Long files and streams: cut into chunks, piece by piece, with their holes.
 
 use super::FixedChunkPolicy;
-use format::chunk::{Chunker, FIXED_CHUNK_BYTES};
+use format::chunk::{ChunkSizes, Chunker, FIXED_CHUNK_BYTES};
 use format::id::{BlobId, BlobKind};
 use format::limits::EXTENTS_INLINE_MAX;
 use format::tree::{Content, Extent, build_extents};
@@ -11,7 +11,7 @@ use repo::{RepoError, RepoResult};
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Why a file's contents could not be stored: its own fault, or the repository's.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Reading it failed.
     Source(io::Error),
     /// Storing failed: the run ends.
@@ -31,23 +31,30 @@ impl From<io::Error> for Failure {
 }
 
 /// Called with the number of bytes just read; returns whether to stop.
-pub(super) type Tick<'t> = dyn FnMut(u64) -> bool + 't;
+pub(crate) type Tick<'t> = dyn FnMut(u64) -> bool + 't;
 
 /// How a file is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cutting {
+pub(crate) enum Cutting {
     /// Where the contents say.
     ContentDefined,
+    /// Where the contents say, in short chunks.
+    Fine,
     /// Every 64 KiB.
     Fixed,
 }
 
 /// Cuts long files; owns the buffer they pass through.
-pub(super) struct Cutter {
+pub(crate) struct Cutter {
     chunker: Chunker,
+    fine: Chunker,
     buffer: Vec<u8>,
     fixed: FixedChunkPolicy,
 }
+
+/// Chunks of dumps. A dump is a run of rows of which few change, near one another: pieces a sixteenth as
+/// long as those of files store the rest of fewer rows again. They share blocks, so they compress alike.
+const FINE: ChunkSizes = ChunkSizes { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 256 << 10 };
 
 /// Images and databases are cut into fixed chunks from this length on.
 const FIXED_FROM_BYTES: u64 = 1 << 20;
@@ -63,8 +70,9 @@ const FIXED_EXTENSIONS: [&str; 24] = [
 ];
 
 impl Cutter {
-    pub(super) fn new(chunker: Chunker, fixed: FixedChunkPolicy) -> Self {
-        Cutter { chunker, buffer: Vec::new(), fixed }
+    pub(crate) fn new(chunker: Chunker, fixed: FixedChunkPolicy) -> Self {
+        let fine = chunker.resized(FINE);
+        Cutter { chunker, fine, buffer: Vec::new(), fixed }
     }
 
     /// How to cut a file: as before where there was a before, else by ending and contents.
@@ -139,7 +147,7 @@ impl Cutter {
     }
 
     /// Stores everything a reader gives, appending to `extents`. Returns how many bytes that was.
-    pub(super) fn store_stream(
+    pub(crate) fn store_stream(
         &mut self,
         writer: &mut Writer,
         input: &mut dyn Read,
@@ -148,7 +156,23 @@ impl Cutter {
         extents: &mut Vec<Extent>,
         tick: &mut Tick<'_>,
     ) -> Result<u64, Failure> {
-        let longest = self.chunker.sizes().max_bytes;
+        self.cut_stream(input, offset, cutting, tick, &mut |chunk| {
+            let id = store_chunk(writer, chunk)?;
+            Extent::append(extents, Extent::Data { id, len_bytes: chunk.len() as u32, repeat: 1 });
+            Ok(())
+        })
+    }
+
+    /// Cuts everything a reader gives, which begins at `offset` of its file.
+    pub(crate) fn cut_stream(
+        &mut self,
+        input: &mut dyn Read,
+        offset: u64,
+        cutting: Cutting,
+        tick: &mut Tick<'_>,
+        take: &mut dyn FnMut(&[u8]) -> RepoResult<()>,
+    ) -> Result<u64, Failure> {
+        let longest = self.chunker.sizes().max_bytes.max(FINE.max_bytes);
         let (mut start, mut end, mut total, mut ended) = (0, 0, 0u64, false);
         self.buffer.resize(2 * longest, 0);
         loop {
@@ -169,13 +193,13 @@ impl Cutter {
             let waiting = &self.buffer[start..end];
             let len = match cutting {
                 Cutting::ContentDefined => self.chunker.cut(waiting),
+                Cutting::Fine => self.fine.cut(waiting),
                 Cutting::Fixed => {
                     let grid = FIXED_CHUNK_BYTES - ((offset + total) % FIXED_CHUNK_BYTES as u64) as usize;
                     grid.min(waiting.len())
                 }
             };
-            let id = store_chunk(writer, &waiting[..len])?;
-            Extent::append(extents, Extent::Data { id, len_bytes: len as u32, repeat: 1 });
+            take(&waiting[..len])?;
             start += len;
             total += len as u64;
         }
@@ -199,7 +223,7 @@ fn store_chunk(writer: &mut Writer, bytes: &[u8]) -> RepoResult<BlobId> {
 }
 
 /// Few extents stand in the entry, many in nodes of their own.
-pub(super) fn finish_extents(writer: &mut Writer, extents: Vec<Extent>) -> RepoResult<Content> {
+pub(crate) fn finish_extents(writer: &mut Writer, extents: Vec<Extent>) -> RepoResult<Content> {
     if extents.is_empty() {
         return Ok(Content::None);
     }
@@ -211,7 +235,7 @@ pub(super) fn finish_extents(writer: &mut Writer, extents: Vec<Extent>) -> RepoR
 }
 
 /// Reads until the buffer is full or the input ends.
-fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match input.read(&mut buffer[filled..]) {

@@ -1,28 +1,37 @@
 //! Reading a source once and publishing a snapshot of it.
 
+mod copies;
 mod dry;
 mod entries;
-mod large;
+pub(crate) mod large;
+mod pace;
 mod parent;
 mod pass;
+mod read_ahead;
 mod reading;
+mod signs;
 mod tell;
 
+use crate::memory::MemoryBudget;
 use crate::monitor::{Monitor, Phase};
+use copies::Copies;
+pub use copies::CopyState;
+pub(crate) use entries::link_group_of;
 use format::codec::Level;
 use format::id::{SnapshotId, WriterId};
 use format::kind::Timestamp;
 use format::snapshot::{Completeness, Mode, Snapshot, Stats};
+use host::produce::Producer;
 use host::{Rules, WalkOptions};
 use pass::{Pass, Passed};
 use repo::cache::Cache;
-use repo::index::PackListing;
 use repo::reader::Reader;
 use repo::seed::Seed;
 use repo::workers::Workers;
 use repo::writer::publish::Published;
 use repo::writer::{Writer, WriterOptions, Written};
 use repo::{RepoError, RepoResult};
+pub use signs::Signs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +47,17 @@ pub enum Source {
         name: String,
         /// Its bytes; `read` returns 0 only after the producer ended well.
         reader: Box<dyn Read + Send>,
+    },
+    /// Files that are made while they are read (dumps, images, the state of a system), in the volume
+    /// `stream:NAME`, and files of this machine beside them. An error of the producer means that nothing is
+    /// committed.
+    Produced {
+        /// The name of the source.
+        name: String,
+        /// Makes the files.
+        producer: Box<dyn Producer>,
+        /// Absolute paths that are kept in the same snapshot; may be empty.
+        paths: Vec<PathBuf>,
     },
 }
 
@@ -87,12 +107,16 @@ pub struct BackupRequest {
     pub seed: Seed,
     /// Compression level.
     pub level: Level,
-    /// Threads that read files.
+    /// Threads that read files, at first.
     pub read_workers: Workers,
+    /// Up to so many while reading is what the run waits for; the number stays as it is where this is not more.
+    pub read_workers_max: usize,
     /// Threads that compress and seal.
     pub seal_workers: Workers,
-    /// Threads that finish uploads.
+    /// Threads that finish uploads, as far as memory allows.
     pub upload_workers: Workers,
+    /// What the run may hold.
+    pub memory: MemoryBudget,
     /// Which files get fixed chunks.
     pub fixed_chunks: FixedChunkPolicy,
     /// Ignore inode and change time when comparing (network file systems with unstable ones).
@@ -118,6 +142,10 @@ pub struct BackupOutcome {
     pub written: Written,
     /// Sources that do not exist: path and reason.
     pub missing_sources: Vec<(PathBuf, String)>,
+    /// What new contents look like.
+    pub signs: Signs,
+    /// What became of it in each repository, in the order in which they were given.
+    pub copies: Vec<CopyState>,
 }
 
 /// The newest snapshot of the same host and sources that this mode may trust: any for an incremental run,
@@ -144,22 +172,38 @@ const ATTEMPTS_MAX: usize = 4;
 /// the next run finds.
 pub fn backup(
     reader: &Arc<Reader>,
+    request: BackupRequest,
+    monitor: &dyn Monitor,
+) -> RepoResult<BackupOutcome> {
+    backup_to(std::slice::from_ref(reader), request, monitor)
+}
+
+/// Backs up into several repositories of one family at once: what is read, cut, compressed and sealed is so
+/// once, and each commits by itself. The first one leads: parents are looked up there. One that fails, or for
+/// which the others stand idle, is left behind, and completed from another if it can be reached again; the run
+/// succeeds if one repository has the snapshot. What older snapshots a repository lacks that the others got since
+/// it was last there is brought to it, too.
+pub fn backup_to(
+    readers: &[Arc<Reader>],
     mut request: BackupRequest,
     monitor: &dyn Monitor,
 ) -> RepoResult<BackupOutcome> {
     let (files, bytes) = estimate(request.parent.as_ref());
     let sources = request.source.names();
-    let reader = if request.dry_run { dry_reader(reader)? } else { reader.clone() };
-    let listing = PackListing::read(reader.repo())?;
+    let readers = if request.dry_run { vec![dry_reader(&readers[0])?] } else { readers.to_vec() };
+    let mut copies = Copies::new(&readers)?;
     for attempt in 1.. {
         let seed = Seed::new(request.seed.draw());
         let options = WriterOptions {
             seal_workers: request.seal_workers,
-            upload_workers: request.upload_workers,
+            upload_workers: upload_workers(&readers, &request),
             level: request.level,
             ..WriterOptions::default()
         };
-        let mut writer = Writer::start(reader.clone(), &listing, seed, request.time, options);
+        let listed = copies.list()?;
+        let reader = listed[0].0.clone();
+        let mut writer = Writer::start_many(&listed, seed, request.time, options);
+        drop(listed); // of a large repository they are large
         let mut teller = Teller::new(monitor, files, bytes);
         let passed = Pass::new(&reader, &mut writer, &mut request, &mut teller)?.run()?;
         if monitor.cancelled() {
@@ -173,7 +217,10 @@ pub fn backup(
             return Ok(outcome(None, passed, [0; 32], &writer));
         }
         Teller::new(monitor, files, bytes).enter(Phase::Publish);
-        if let Some(done) = publish(&mut writer, &request, &sources, passed)? {
+        if let Some(mut done) = publish(&mut writer, &request, &sources, passed)? {
+            copies.take(writer.behind());
+            let seed = Seed::new(request.seed.draw());
+            done.copies = copies.complete(done.snapshot.as_ref(), request.time, &options, seed, monitor);
             return Ok(done);
         }
         writer.abandon()?;
@@ -184,6 +231,20 @@ pub fn backup(
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// None stays none: then everything happens on one thread. Several repositories share what there is.
+fn upload_workers(readers: &[Arc<Reader>], request: &BackupRequest) -> Workers {
+    let (repo, wanted) = (readers[0].repo(), request.upload_workers);
+    let several = readers.len() > 1;
+    match wanted.0 {
+        0 => wanted,
+        n => {
+            let is_local = repo.store().capabilities().local && !several;
+            let uploads = request.memory.uploads(repo.parameters().pack_bytes, is_local, n);
+            Workers((uploads.0 / readers.len()).max(1))
+        }
+    }
 }
 
 /// Files and bytes to expect, from the parent.
@@ -263,7 +324,8 @@ fn outcome(
 ) -> BackupOutcome {
     let written = writer.written();
     let stats = with_written(passed.stats, written);
-    BackupOutcome { snapshot, stats, record_hash, written, missing_sources: passed.missing }
+    let (signs, copies) = (passed.signs, Vec::new());
+    BackupOutcome { snapshot, stats, record_hash, written, missing_sources: passed.missing, signs, copies }
 }
 
 impl Source {
@@ -272,6 +334,11 @@ impl Source {
         match self {
             Source::Paths(paths) => paths.iter().map(|p| p.as_os_str().as_encoded_bytes().to_vec()).collect(),
             Source::Stream { name, .. } => vec![format!("stream:{name}").into_bytes()],
+            Source::Produced { name, paths, .. } => paths
+                .iter()
+                .map(|p| p.as_os_str().as_encoded_bytes().to_vec())
+                .chain([format!("stream:{name}").into_bytes()])
+                .collect(),
         }
     }
 }

@@ -3,10 +3,14 @@
 //! A single thread, the conductor, decides everything and in key order; threads only list and read ahead.
 //! So the tree, the blocks and the packs are the same however many threads there are.
 
+mod produced;
+
 use super::entries::{Entries, fault_entry};
 use super::large::{Cutter, Cutting, Failure, finish_extents};
 use super::parent::{Known, ParentCursor, unchanged};
-use super::reading::{Body, Buffers, ReadBatch, ReadDone, ReadEntry, batch_reader};
+use super::read_ahead::ReadAhead;
+use super::reading::{Body, Buffers, ReadBatch, ReadEntry, batch_reader};
+use super::signs::Signs;
 use super::tell::Teller;
 use super::{BackupRequest, Source};
 use crate::monitor::{Action, Phase};
@@ -15,10 +19,11 @@ use format::id::{BlobId, BlobKind};
 use format::kind::{Kind, Timestamp};
 use format::snapshot::{Mode, Stats};
 use format::tree::{Content, Marks, PathKey, Root, TreeBuilder, TreeSink};
+use host::produce::Producer;
 use host::stat::same_version;
 use host::{Directory, Listing, NotEntered, Stat, Walk};
+use produced::Made;
 use repo::reader::Reader;
-use repo::workers::Ordered;
 use repo::writer::Writer;
 use repo::{RepoError, RepoResult};
 use std::collections::{HashSet, VecDeque};
@@ -30,15 +35,16 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// Entries that one reading job takes.
 const BATCH_ENTRIES: usize = 128;
 /// Decided entries that may wait behind one that is still being read.
-const WAITING_MAX: usize = 32 << 10;
+const WAITING_MAX: usize = 8 << 10;
 
 /// What a pass made.
 pub(super) struct Passed {
     pub(super) root: Root,
     pub(super) stats: Stats,
+    pub(super) signs: Signs,
     pub(super) mounts: Vec<Vec<u8>>,
     pub(super) missing: Vec<(PathBuf, String)>,
-    /// Whether leaves were taken over from the parent.
+    /// Whether leaves or entries were taken over from the parent.
     pub(super) inherited: bool,
     /// Whether anything differs from the parent.
     pub(super) changed: bool,
@@ -62,6 +68,8 @@ enum Item {
     Read { key: Vec<u8>, known: Option<Known>, on_the_way: bool },
     /// Ready.
     Fault { key: Vec<u8>, text: String },
+    /// Ready, its contents stored.
+    Made(Box<Made>),
 }
 
 pub(super) struct Pass<'a> {
@@ -73,16 +81,19 @@ pub(super) struct Pass<'a> {
     entries: Entries,
     cutter: Cutter,
     items: VecDeque<Item>,
-    reading: Ordered<ReadBatch, ReadDone>,
+    reading: ReadAhead,
     buffers: Buffers,
     batch: Option<ReadBatch>,
-    batch_bytes: u64,
     /// The batch whose results are being used.
     done: Option<(Vec<u8>, VecDeque<ReadEntry>)>,
     stats: Stats,
+    signs: Signs,
     /// When the parent began; `None` when its metadata is not trusted.
     trusted_since: Option<Timestamp>,
     changed: bool,
+    /// Whether an entry was taken over unread: its contents are looked up by nobody before the run is published,
+    /// whether its leaf is taken over or made anew.
+    keeps_any: bool,
     /// Paths of the sources themselves.
     ends: HashSet<Vec<u8>>,
 }
@@ -99,25 +110,27 @@ impl<'a> Pass<'a> {
         let chunker = Chunker::new(key, repo.parameters().chunks);
         let buffers = Buffers::default();
         let whole_max = repo.parameters().whole_file_bytes_max;
-        let make = || batch_reader(repo.keys().clone(), whole_max, buffers.clone());
+        let (keys, spare) = (repo.keys().clone(), buffers.clone());
+        let make = move || batch_reader(keys.clone(), whole_max, spare.clone());
         let trusts = request.mode != Mode::Full;
         // A claimed time later than the run's own end says nothing about when it really began.
         let parent = request.parent.as_ref().filter(|p| trusts && p.time <= p.end);
         let trusted_since = parent.map(|p| p.time);
         let mounts = request.parent.as_ref().map(|p| p.mounts.clone()).unwrap_or_default();
         Ok(Pass {
-            reading: Ordered::new("read", request.read_workers, make),
+            reading: ReadAhead::new(request, make),
             builder: TreeBuilder::new(repo.keys().boundaries()),
             entries: Entries::new(mounts),
             cutter: Cutter::new(chunker, request.fixed_chunks.clone()),
             items: VecDeque::new(),
             buffers,
             batch: None,
-            batch_bytes: 0,
             done: None,
             stats: Stats::default(),
+            signs: Signs::default(),
             trusted_since,
             changed: request.parent.is_none(),
+            keeps_any: false,
             ends: HashSet::new(),
             reader,
             writer,
@@ -136,8 +149,13 @@ impl<'a> Pass<'a> {
         })?;
         let missing = match std::mem::replace(&mut self.request.source, Source::Paths(Vec::new())) {
             Source::Paths(paths) => {
-                let missing = self.walk(&paths, &mut parent)?;
+                let missing = self.walk(&paths, None, &mut parent)?;
                 self.request.source = Source::Paths(paths);
+                missing
+            }
+            Source::Produced { name, mut producer, paths } => {
+                let missing = self.produced(&name, &mut *producer, &paths, &mut parent)?;
+                self.request.source = Source::Produced { name, producer, paths };
                 missing
             }
             Source::Stream { name, reader } => {
@@ -151,18 +169,40 @@ impl<'a> Pass<'a> {
     fn finish(mut self, mut parent: ParentCursor<'_>, missing: Vec<(PathBuf, String)>) -> RepoResult<Passed> {
         self.settle(0)?;
         parent.finish()?;
-        let inherited = self.builder.leaves_reused() > 0;
+        let inherited = self.keeps_any || self.builder.leaves_reused() > 0;
         let root = self.builder.finish(&mut Nodes(self.writer))?;
         let root = root.ok_or_else(|| RepoError::Local("there is nothing to back up".into()))?;
         self.stats.faults = self.teller.problems();
         let changed = self.changed || parent.removed > 0;
         let mounts = self.entries.into_mounts();
-        Ok(Passed { root, stats: self.stats, mounts, missing, inherited, changed })
+        Ok(Passed { root, stats: self.stats, signs: self.signs, mounts, missing, inherited, changed })
     }
 
+    /// What the source makes, and then the files beside it.
+    fn produced(
+        &mut self,
+        name: &str,
+        producer: &mut dyn Producer,
+        paths: &[PathBuf],
+        parent: &mut ParentCursor<'_>,
+    ) -> RepoResult<Vec<(PathBuf, String)>> {
+        let mut made = self.produce(name, producer)?.into_iter();
+        let volume = made.next();
+        let missing = if paths.is_empty() {
+            self.queue_made(volume.into_iter(), parent)?;
+            Vec::new()
+        } else {
+            self.walk(paths, volume, parent)?
+        };
+        self.queue_made(made, parent)?;
+        Ok(missing)
+    }
+
+    /// `volume` is the entry of another volume that comes after `/` and before what is in it.
     fn walk(
         &mut self,
         paths: &[PathBuf],
+        volume: Option<Made>,
         parent: &mut ParentCursor<'_>,
     ) -> RepoResult<Vec<(PathBuf, String)>> {
         let local = |e: std::io::Error| RepoError::Local(format!("cannot walk: {e}"));
@@ -181,6 +221,7 @@ impl<'a> Pass<'a> {
         self.ends = paths.iter().map(|p| p.as_os_str().as_encoded_bytes().to_vec()).collect();
         let on_the_way = !self.ends.contains(&b"/"[..]);
         self.decide(&root_dir, PathKey::of(&[b"/"]), b".", &root_stat, on_the_way, parent)?;
+        self.queue_made(volume.into_iter(), parent)?;
         while let Some(listing) = walk.next() {
             self.listing(&listing, parent)?;
         }
@@ -234,9 +275,8 @@ impl<'a> Pass<'a> {
         }
         self.items.push_back(Item::Read { key, known, on_the_way });
         let batch = self.batch.get_or_insert_with(|| ReadBatch::new(dir.clone()));
-        batch.push(name, *stat);
-        self.batch_bytes += if stat.kind == Kind::File { stat.size_bytes } else { 0 };
-        if batch.entries.len() >= BATCH_ENTRIES || self.batch_bytes >= BATCH_BYTES {
+        batch.push(name, *stat, self.reader.repo().parameters().whole_file_bytes_max);
+        if batch.entries.len() >= BATCH_ENTRIES || batch.bytes >= BATCH_BYTES {
             self.send_batch();
             self.settle(WAITING_MAX)?;
         }
@@ -244,7 +284,6 @@ impl<'a> Pass<'a> {
     }
 
     fn send_batch(&mut self) {
-        self.batch_bytes = 0;
         if let Some(batch) = self.batch.take() {
             self.reading.give(batch);
         }
@@ -256,9 +295,8 @@ impl<'a> Pass<'a> {
         if waiting_max == 0 {
             self.send_batch();
         }
-        let jobs_max = 2 * self.request.read_workers.0 + 2;
         loop {
-            let must_wait = self.items.len() > waiting_max || self.reading.outstanding() > jobs_max;
+            let must_wait = self.items.len() > waiting_max || self.reading.is_far();
             match self.items.front() {
                 None => return Ok(()),
                 Some(Item::Read { .. }) if self.done.is_none() => {
@@ -276,6 +314,7 @@ impl<'a> Pass<'a> {
     fn place(&mut self, item: Item) -> RepoResult<()> {
         match item {
             Item::Keep { known, stat } => self.place_kept(&known, &stat),
+            Item::Made(made) => self.place_made(*made),
             Item::Fault { key, text } => {
                 self.changed = true;
                 self.builder.push(&key, &fault_entry(&text), &mut Nodes(self.writer))
@@ -296,8 +335,10 @@ impl<'a> Pass<'a> {
     }
 
     fn place_kept(&mut self, known: &Known, stat: &Stat) -> RepoResult<()> {
+        self.keeps_any = true;
         let entry = known.entry();
         self.entries.know_link(stat, entry);
+        self.entries.know_mount(stat, entry);
         self.count(entry.kind(), entry.size_bytes, Action::Unchanged);
         self.teller.done(Action::Unchanged, known.leaf.leaf.key(known.index), entry.size_bytes);
         self.builder.keep(&known.leaf, known.index, &mut Nodes(self.writer))
@@ -311,7 +352,7 @@ impl<'a> Pass<'a> {
         read: ReadEntry,
         buffer: &[u8],
     ) -> RepoResult<bool> {
-        let ReadEntry { mut stat, extras, body, changed } = read;
+        let ReadEntry { mut stat, extras, body, changed, random } = read;
         self.teller.unread_extras(key, &extras);
         let mut marks = if changed { Marks::CHANGED } else { Marks::default() };
         let content = match body {
@@ -338,6 +379,13 @@ impl<'a> Pass<'a> {
             Some(known) if *known.entry() == entry => Action::Unchanged,
             Some(_) => Action::Modified,
         };
+        match (&known, entry.kind()) {
+            (None, Kind::File) => self.signs.count_new(random),
+            (Some(known), Kind::File) if known.entry().content != entry.content => {
+                self.signs.count_changed(random);
+            }
+            _ => {}
+        }
         self.count(entry.kind(), entry.size_bytes, action);
         self.teller.done(action, key, entry.size_bytes);
         self.teller.stored(self.writer.written().stored_bytes);

@@ -1,5 +1,6 @@
 //! What happens on the reading threads: open, read, hash, and everything else the system is asked.
 
+use super::signs::{file_looks_random, looks_random};
 use format::id::{BlobId, BlobKind};
 use format::keys::Keys;
 use host::attributes::{Extras, read_extras, read_extras_open};
@@ -16,16 +17,22 @@ pub(super) struct ReadBatch {
     /// Names one after the other, and where each ends.
     pub(super) names: Vec<u8>,
     pub(super) entries: Vec<(usize, Stat)>,
+    /// Contents that will be held in memory when it was read.
+    pub(super) bytes: u64,
 }
 
 impl ReadBatch {
     pub(super) fn new(dir: Arc<Directory>) -> Self {
-        ReadBatch { dir, names: Vec::new(), entries: Vec::new() }
+        ReadBatch { dir, names: Vec::new(), entries: Vec::new(), bytes: 0 }
     }
 
-    pub(super) fn push(&mut self, name: &[u8], stat: Stat) {
+    /// Adds an entry. Files longer than `whole_max` are only opened here; their contents are read later.
+    pub(super) fn push(&mut self, name: &[u8], stat: Stat, whole_max: u64) {
         self.names.extend_from_slice(name);
         self.entries.push((self.names.len(), stat));
+        if stat.kind == Kind::File && stat.size_bytes <= whole_max {
+            self.bytes += stat.size_bytes;
+        }
     }
 
     fn name(&self, i: usize) -> &[u8] {
@@ -54,6 +61,8 @@ pub(super) struct ReadEntry {
     pub(super) body: Body,
     /// It changed while it was read, twice.
     pub(super) changed: bool,
+    /// Whether its contents look random; `None` where that cannot be told.
+    pub(super) random: Option<bool>,
 }
 
 /// A batch after reading.
@@ -109,7 +118,7 @@ fn read_entry(
 ) -> ReadEntry {
     if listed.kind != Kind::File {
         return match read_extras(dir, name, listed) {
-            Ok(extras) => ReadEntry { stat: *listed, extras, body: Body::None, changed: false },
+            Ok(extras) => ReadEntry { stat: *listed, extras, body: Body::None, changed: false, random: None },
             Err(e) => unreadable(listed, Extras::default(), e),
         };
     }
@@ -123,16 +132,15 @@ fn read_entry(
     let extras = read_extras_open(&open.file);
     let sparse = open.stat.may_have_holes() && open.stat.size_bytes >= SPARSE_BYTES_MIN;
     if open.stat.size_bytes > whole_max || sparse {
-        return ReadEntry { stat: open.stat, extras, body: Body::Large(Box::new(open)), changed: false };
+        return large(open, extras);
     }
     match read_small(open, whole_max, buffer) {
         Ok(Small::Whole { range, stat, changed }) => {
             let id = keys.blob_id(BlobKind::Data, &buffer[range.clone()]).expect("only owners back up");
-            ReadEntry { stat, extras, body: Body::Small { range, id }, changed }
+            let random = looks_random(&buffer[range.clone()]);
+            ReadEntry { stat, extras, body: Body::Small { range, id }, changed, random }
         }
-        Ok(Small::Grew(open)) => {
-            ReadEntry { stat: open.stat, extras, body: Body::Large(Box::new(open)), changed: false }
-        }
+        Ok(Small::Grew(open)) => large(open, extras),
         Err(e) => unreadable(listed, extras, e),
     }
 }
@@ -140,8 +148,13 @@ fn read_entry(
 /// Smaller files are stored whole even if they have holes: a hole map would cost more than it saves.
 const SPARSE_BYTES_MIN: u64 = 64 << 10;
 
+fn large(open: OpenFile, extras: Extras) -> ReadEntry {
+    let random = file_looks_random(&open.file);
+    ReadEntry { stat: open.stat, extras, body: Body::Large(Box::new(open)), changed: false, random }
+}
+
 fn unreadable(stat: &Stat, extras: Extras, e: io::Error) -> ReadEntry {
-    ReadEntry { stat: *stat, extras, body: Body::Unreadable(e), changed: false }
+    ReadEntry { stat: *stat, extras, body: Body::Unreadable(e), changed: false, random: None }
 }
 
 enum Small {
@@ -154,14 +167,38 @@ enum Small {
     Grew(OpenFile),
 }
 
+/// Appends the contents of a file, at most `limit` bytes. Where all that the file is long is there and the last
+/// read had room for more, the end is not asked for: the caller looks at the length again.
+fn read_up_to(open: &mut OpenFile, limit: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let start = buffer.len();
+    let expected = open.stat.size_bytes.min(limit) as usize;
+    buffer.resize(start + expected + 1, 0);
+    let mut end = start;
+    while end < buffer.len() {
+        match open.file.read(&mut buffer[end..]) {
+            Ok(0) => break,
+            Ok(n) => end += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        }
+        if end - start == expected {
+            break;
+        }
+    }
+    let grew = end == buffer.len();
+    buffer.truncate(end);
+    if grew {
+        (&mut open.file).take(limit.saturating_sub((end - start) as u64)).read_to_end(buffer)?;
+    }
+    Ok(())
+}
+
 /// Reads a small file; once more if it changed meanwhile.
 fn read_small(mut open: OpenFile, whole_max: u64, buffer: &mut Vec<u8>) -> io::Result<Small> {
     let start = buffer.len();
     for attempt in 0..2 {
         buffer.truncate(start);
-        let limit = whole_max + 1;
-        buffer.reserve((open.stat.size_bytes.min(limit) + 1) as usize);
-        (&mut open.file).take(limit).read_to_end(buffer)?;
+        read_up_to(&mut open, whole_max + 1, buffer)?;
         let after = open.stat_again()?;
         if buffer.len() - start > whole_max as usize || after.size_bytes > whole_max {
             buffer.truncate(start);

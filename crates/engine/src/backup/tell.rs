@@ -123,6 +123,11 @@ impl<'a> Teller<'a> {
         self.note(Severity::Problem, item, "open", why.to_string(), 2);
     }
 
+    pub(super) fn told_by_source(&mut self, volume: &str, item: &str, text: &str) {
+        let item = format!("{volume}/{item}").into_bytes();
+        self.note(Severity::Info, item, "produce", text.to_string(), 0);
+    }
+
     pub(super) fn damaged_parent(&mut self, e: &RepoError) {
         let text = format!("the parent snapshot cannot be read, everything is read again: {}", chain(e));
         self.note(Severity::Damage, b"parent".to_vec(), "compare", text, 0);

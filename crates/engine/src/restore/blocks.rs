@@ -37,7 +37,8 @@ pub(super) fn write_block(
         None => None,
         Some(location) => match open(ctx, location, fetched) {
             Ok(block) => Some(block),
-            Err(e) if ends_everything(&e) => return ctx.tell.stop(e),
+            // Another copy may have what is archived here.
+            Err(e) if ends_everything(&e) && !is_archived(&e) => return ctx.tell.stop(e),
             Err(_) => None,
         },
     };
@@ -78,11 +79,17 @@ fn open(ctx: &Context<'_>, location: &Location, fetched: Option<&FetchedBytes>) 
     }
 }
 
-/// Whether every other block would fail in the same way: the place is gone, or the keys do not open contents.
+/// What is archived is there, and neither damaged nor lost.
+fn is_archived(error: &RepoError) -> bool {
+    error.store_kind() == Some(ErrorKind::Archived)
+}
+
+/// Whether every other block would fail in the same way: the place is gone, packs are archived, or the keys do not
+/// open contents.
 fn ends_everything(error: &RepoError) -> bool {
-    use ErrorKind::{Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer};
+    use ErrorKind::{Archived, Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer};
     let kind = error.store_kind();
-    let unreachable = [Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer];
+    let unreachable = [Archived, Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer];
     kind.is_some_and(|kind| unreachable.contains(&kind))
         || matches!(error, RepoError::Object { source: FormatError::NotAllowed { .. }, .. })
 }

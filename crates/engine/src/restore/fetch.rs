@@ -83,8 +83,11 @@ pub(super) fn fetch(ctx: &Context<'_>, fetch: Fetch) -> Stored {
     if let (Some(pack), Some(range), false) = (&wanted.pack, wanted.range, ctx.tell.stopped()) {
         let name = names::pack(BlobKind::Data, pack);
         let from = range.start;
-        let fetched = ctx.reader.repo().store().get_range(&name, range);
-        bytes = fetched.ok().map(|bytes| FetchedBytes { from, bytes });
+        let fetched = match ctx.reader.is_away() {
+            true => None,
+            false => ctx.reader.repo().store().get_range(&name, range).ok(),
+        };
+        bytes = fetched.map(|bytes| FetchedBytes { from, bytes });
     }
     Stored { ticket, bytes, blocks: wanted.blocks }
 }

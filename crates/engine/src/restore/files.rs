@@ -76,7 +76,7 @@ fn tell_marks(ctx: &Context<'_>, task: &Task) -> bool {
     }
     if marks.has(Marks::UNREADABLE) && task.entry.kind() == Kind::File {
         let text = "it could not be read when it was saved; the snapshot has no contents of it".into();
-        ctx.tell.info(task.path(), "read when saved", text);
+        ctx.tell.problem(task.path(), "read when saved", text, 0);
         return false;
     }
     true
@@ -89,6 +89,10 @@ fn decide(ctx: &Context<'_>, task: &Task) -> io::Result<Decision> {
     };
     let Some(stat) = ctx.target().stat(dir, &task.name)? else { return Ok(Decision::Create) };
     let same_time = stat.mtime == task.entry.mtime;
+    // A restore that was cut off left it; no rule protects it, and its time is no one's.
+    if task.entry.kind() == Kind::File && host::restore_file::is_unfinished(&stat, task.entry.class.mode) {
+        return Ok(Decision::Update(stat));
+    }
     if ctx.request.overwrite == Overwrite::Never {
         return Ok(Decision::Skip);
     }
@@ -125,7 +129,8 @@ fn is_alike(ctx: &Context<'_>, task: &Task, stat: &Stat) -> io::Result<bool> {
 fn look_closer(planner: &mut Planner<'_>, task: &Task, decision: Decision) -> RepoResult<Decision> {
     let verify = planner.ctx.request.verify;
     let stat = match decision {
-        Decision::Refresh(stat) if verify => stat,
+        // "Always" believes no length and no time: what stands there may be rotten.
+        Decision::Refresh(stat) if verify || planner.ctx.request.overwrite == Overwrite::Always => stat,
         // Several pieces are compared one by one when they are planned.
         Decision::Update(stat) if stat.size_bytes == task.entry.size_bytes && is_small(&task.entry) => stat,
         other => return Ok(other),
@@ -179,6 +184,7 @@ fn act(planner: &mut Planner<'_>, mut task: Task, decision: Decision) -> RepoRes
             }
             if ctx.request.dry_run {
                 would_restore(ctx, &task);
+                planner.note_packs(&task.entry)?;
             } else {
                 place_contents(planner, task);
             }

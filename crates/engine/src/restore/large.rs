@@ -135,7 +135,7 @@ impl LargeFile {
                 InPlace::CreateAnew => Err(io::Error::other("it was replaced while it was restored")),
             };
         }
-        let file = ctx.target().create_file(dir, &task.name, &wanted)?;
+        let file = ctx.target().create_unfinished(dir, &task.name, &wanted)?;
         // What no piece is written to is a hole.
         set_length(&file.file, task.entry.size_bytes)?;
         Ok(file)

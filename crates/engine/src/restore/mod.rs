@@ -14,15 +14,19 @@ mod files;
 mod large;
 mod links;
 mod plan;
+mod ranges;
 mod tell;
+mod thaw;
 mod window;
 
+use crate::memory::MemoryBudget;
 use crate::monitor::{Monitor, Phase};
 use attributes::{LateFlags, LinkMade};
 use format::kind::Kind;
 use format::snapshot::Snapshot;
 use format::tree::{Class, Owner, Xattrs};
 use host::{Existing, Rules, Target, TargetOptions};
+use repo::erasures::Erased;
 use repo::reader::Reader;
 use repo::workers::Workers;
 use repo::{RepoError, RepoResult};
@@ -32,6 +36,9 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use tell::Teller;
+pub use thaw::packs_needed;
+
+pub use ranges::KeyRanges;
 
 /// When an existing file may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,7 @@ pub enum Overwrite {
 }
 
 /// What to restore, and how.
+#[derive(Clone)]
 pub struct RestoreRequest<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
@@ -71,6 +79,8 @@ pub struct RestoreRequest<'a> {
     pub numeric_ids: bool,
     /// Threads that decode and write.
     pub workers: Workers,
+    /// What the run may hold.
+    pub memory: MemoryBudget,
 }
 
 /// What a restore did.
@@ -107,6 +117,10 @@ const REQUESTS_MAX: usize = 8;
 struct Context<'a> {
     reader: &'a Reader,
     request: &'a RestoreRequest<'a>,
+    /// Parts of the tree that are looked at; all of it when absent.
+    ranges: Option<&'a KeyRanges>,
+    /// Paths that were erased from history and do not come back.
+    erased: Erased,
     /// `None` in a dry run whose target does not exist.
     target: Option<Target>,
     tell: Teller<'a>,
@@ -117,6 +131,31 @@ struct Context<'a> {
     /// Blocks are read from files of this machine.
     local: bool,
     parallel_requests: usize,
+}
+
+impl<'a> Context<'a> {
+    /// Opens the target, and reads what must not come back.
+    fn open(
+        reader: &'a Reader,
+        request: &'a RestoreRequest<'a>,
+        ranges: Option<&'a KeyRanges>,
+        tell: Teller<'a>,
+    ) -> RepoResult<Self> {
+        let capabilities = reader.repo().store().capabilities();
+        Ok(Context {
+            reader,
+            request,
+            ranges,
+            erased: Erased::of(reader.repo(), request.snapshot)?,
+            target: open_target(request)?,
+            tell,
+            links: Mutex::default(),
+            late_flags: Mutex::default(),
+            open_large: AtomicUsize::new(0),
+            local: capabilities.local,
+            parallel_requests: request.memory.requests(capabilities.parallel_requests.min(REQUESTS_MAX)),
+        })
+    }
 }
 
 impl Context<'_> {
@@ -132,6 +171,9 @@ impl Context<'_> {
     /// Whether rules leave out a path, given from `/`; `None` if none speaks about it. Patterns with a slash
     /// count from the selected folder, too.
     fn judge(&self, path: &[&[u8]], is_directory: bool) -> Option<bool> {
+        if self.erased.covers(path) {
+            return Some(true);
+        }
         let rules = &self.request.rules;
         let from_root = rules.judge_saved(path, is_directory);
         match self.selected_depth() {
@@ -140,6 +182,11 @@ impl Context<'_> {
             }
             _ => from_root,
         }
+    }
+
+    /// Whether any path at all may be left out.
+    fn judges_anything(&self) -> bool {
+        !self.erased.is_empty() || self.request.rules.judge_anything_saved()
     }
 
     /// What a folder gets about which the snapshot says nothing.
@@ -165,21 +212,30 @@ pub fn restore(
     request: &RestoreRequest<'_>,
     monitor: &dyn Monitor,
 ) -> RepoResult<RestoreOutcome> {
+    restore_parts(reader, request, None, monitor)
+}
+
+/// Like [`restore`], but looks only at these parts of the tree. Folders that lie in none of them are made
+/// where something below them is restored.
+pub fn restore_ranges(
+    reader: &Arc<Reader>,
+    request: &RestoreRequest<'_>,
+    ranges: &KeyRanges,
+    monitor: &dyn Monitor,
+) -> RepoResult<RestoreOutcome> {
+    restore_parts(reader, request, Some(ranges), monitor)
+}
+
+fn restore_parts(
+    reader: &Arc<Reader>,
+    request: &RestoreRequest<'_>,
+    ranges: Option<&KeyRanges>,
+    monitor: &dyn Monitor,
+) -> RepoResult<RestoreOutcome> {
     let empty = delete::is_empty_folder(&request.target);
     let made_target = !request.target.exists();
-    let (files, bytes) = expected(request);
-    let capabilities = reader.repo().store().capabilities();
-    let ctx = Context {
-        reader,
-        request,
-        target: open_target(request)?,
-        tell: Teller::new(monitor, files, bytes),
-        links: Mutex::default(),
-        late_flags: Mutex::default(),
-        open_large: AtomicUsize::new(0),
-        local: capabilities.local,
-        parallel_requests: capabilities.parallel_requests.clamp(1, REQUESTS_MAX),
-    };
+    let (files, bytes) = if ranges.is_some() { (0, 0) } else { expected(request) };
+    let ctx = Context::open(reader, request, ranges, Teller::new(monitor, files, bytes))?;
     ctx.tell.progress(Phase::Prepare, Vec::new);
     let selected = run(&ctx, empty);
     if matches!(selected, Ok(0) | Err(RepoError::NoPath(_))) && made_target && !request.dry_run {
@@ -187,7 +243,10 @@ pub fn restore(
         std::fs::remove_dir(&request.target).ok();
     }
     if selected? == 0 {
-        return Err(RepoError::NoPath("(the rules leave out everything)".into()));
+        if !ctx.erased.is_empty() {
+            return Err(RepoError::NothingSelected("what was asked for was erased from history"));
+        }
+        return Err(RepoError::NothingSelected("the rules leave out everything"));
     }
     Ok(ctx.tell.sums.outcome())
 }

@@ -7,17 +7,20 @@ use super::Context;
 use super::attributes::tell_unapplied;
 use super::delete::remove_others;
 use super::files::{Streaming, plan_task};
+use super::ranges::{KeyRanges, Step};
 use super::tell::add;
 use super::window::{Facts, Folder, Task, Window};
 use super::{Overwrite, compare::Contents};
 use crate::monitor::{Action, Phase};
+use format::id::{BlobKind, PackId};
 use format::kind::Kind;
-use format::tree::{Entry, KeyPath, Leaf, Owner, PathKey, dir_prefix};
+use format::tree::{Entry, Extent, KeyPath, Leaf, Owner, PathKey, dir_prefix};
 use host::TargetDir;
-use repo::browse::{Leaves, lookup};
+use repo::browse::{Leaves, lookup, visit_pieces};
 use repo::reader::chain;
 use repo::{RepoError, RepoResult};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Where a walk through the tree stands, and the window being filled.
@@ -33,12 +36,16 @@ pub(super) struct Planner<'c> {
     leaves: Option<Leaves<'c>>,
     leaf: Leaf,
     next_in_leaf: usize,
+    /// Which of the ranges the walk is in or before.
+    range: usize,
     base: Vec<u8>,
     levels: Vec<Level>,
     /// A part of the tree could not be read: what is not seen may exist all the same.
     tree_damaged: bool,
     /// A lone file instead of a folder's contents.
     lone: Option<(Vec<u8>, Entry)>,
+    /// Where a dry run is to find out which packs of contents would be read.
+    packs: Option<BTreeSet<PackId>>,
 }
 
 /// A folder on the way from the selected one to where the walk stands.
@@ -86,14 +93,17 @@ impl<'c> Planner<'c> {
             leaves: None,
             leaf: Leaf::default(),
             next_in_leaf: 0,
+            range: 0,
             base: Vec::new(),
             levels: Vec::new(),
             tree_damaged: false,
             lone: None,
+            packs: None,
         };
         let facts = if path.is_empty() { None } else { planner.find(path, &shown)? };
         if planner.lone.is_none() {
-            planner.leaves = Some(Leaves::from_key(ctx.reader, root, &planner.base)?);
+            let from = ctx.ranges.and_then(KeyRanges::first).filter(|first| **first > planner.base[..]);
+            planner.leaves = Some(Leaves::from_key(ctx.reader, root, from.unwrap_or(&planner.base))?);
         }
         let parent = if planner.lone.is_some() { parent_path(&shown) } else { shown };
         let folder = Folder { dir: top, empty, path: parent.clone(), facts: facts.filter(|_| empty) };
@@ -133,6 +143,25 @@ impl<'c> Planner<'c> {
         }
         self.base = dir_prefix(path);
         Ok(None)
+    }
+
+    /// Only finds out which packs of contents a restore would read; nothing is written.
+    pub(super) fn packs(mut self) -> RepoResult<BTreeSet<PackId>> {
+        self.packs = Some(BTreeSet::new());
+        while self.next_window()?.is_some() {}
+        Ok(self.packs.unwrap_or_default())
+    }
+
+    /// Notes the packs that hold the contents of an entry.
+    pub(super) fn note_packs(&mut self, entry: &Entry) -> RepoResult<()> {
+        let Some(packs) = &mut self.packs else { return Ok(()) };
+        let reader = self.ctx.reader;
+        visit_pieces(reader, entry, &mut |piece| {
+            if let Extent::Data { id, .. } = piece {
+                packs.extend(reader.locate(BlobKind::Data, id).first().map(|place| place.pack));
+            }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// The next window; `None` at the end, or when everything is to stop.
@@ -178,6 +207,19 @@ impl<'c> Planner<'c> {
                 let i = self.next_in_leaf;
                 self.next_in_leaf += 1;
                 let key = self.leaf.key(i);
+                if let Some(ranges) = self.ctx.ranges {
+                    match ranges.next(&mut self.range, key) {
+                        Step::In => {}
+                        Step::Later(from) => {
+                            self.skip_to(from)?;
+                            continue;
+                        }
+                        Step::Never => {
+                            self.leaves = None;
+                            return Ok(None);
+                        }
+                    }
+                }
                 if key.starts_with(&self.base) {
                     return Ok(Some((key.to_vec(), self.leaf.entries[i].clone())));
                 }
@@ -204,6 +246,18 @@ impl<'c> Planner<'c> {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Goes on at a later key: in this leaf, or in the one that may hold it.
+    fn skip_to(&mut self, key: &[u8]) -> RepoResult<()> {
+        self.next_in_leaf = self.leaf.lower_bound(key);
+        if self.next_in_leaf >= self.leaf.len() {
+            let root = self.ctx.request.snapshot.root;
+            self.leaves = Some(Leaves::from_key(self.ctx.reader, root, key)?);
+            self.leaf = Leaf::default();
+            self.next_in_leaf = 0;
+        }
+        Ok(())
     }
 
     fn plan_lone(&mut self, name: &[u8], entry: Entry) -> RepoResult<()> {
@@ -244,19 +298,21 @@ impl<'c> Planner<'c> {
         }
         if entry.kind() == Kind::Fault {
             let text = format!("the snapshot lacks a part of this folder: {}", entry.target.escape_ascii());
-            self.ctx.tell.info(level.path.clone(), "read when saved", text);
+            self.ctx.tell.problem(level.path.clone(), "read when saved", text, 0);
             self.level().whole = false;
             return Ok(());
         }
         let name = target_name(at_volumes, parsed.name);
         let mut selected = level.selected;
-        if self.ctx.request.rules.judge_anything_saved() {
+        if self.ctx.judges_anything() {
             selected = self.is_selected(&parsed.components().collect::<Vec<_>>(), entry.kind(), selected);
         }
         if self.ctx.request.delete {
             self.level().names.push(name.into());
         }
-        self.selected += u64::from(selected);
+        // The root of everything is there whatever the rules say, and is nothing that anybody asked for.
+        let is_root = at_volumes && name == b"/" && self.ctx.judges_anything();
+        self.selected += u64::from(selected && !is_root);
         if entry.kind() == Kind::Directory {
             return self.take_folder(name, at_volumes, entry, selected);
         }
@@ -281,11 +337,7 @@ impl<'c> Planner<'c> {
         let facts = Facts { class: entry.class.clone(), mtime: entry.mtime };
         let mut subfolder = Subfolder { name: name.into(), facts, selected, folder: None, lost: false };
         if at_volumes && name == b"/" {
-            // The root of the source is the target itself.
-            let top = self.levels[0].folder.clone().expect("the top has a folder");
-            let path = b"/".to_vec();
-            let root = Folder { dir: top.dir.clone(), empty: top.empty, path, facts: None };
-            subfolder.folder = Some(Arc::new(root));
+            subfolder.folder = Some(self.root_of_source());
         } else if selected {
             match self.folder_of(self.levels.len() - 1) {
                 Some(parent) => {
@@ -297,6 +349,12 @@ impl<'c> Planner<'c> {
         }
         self.level().subfolders.push_back(subfolder);
         Ok(())
+    }
+
+    /// The root of the source is the target itself.
+    fn root_of_source(&self) -> Arc<Folder> {
+        let top = self.levels[0].folder.clone().expect("the top has a folder");
+        Arc::new(Folder { dir: top.dir.clone(), empty: top.empty, path: b"/".to_vec(), facts: None })
     }
 
     /// The folder of a level; one that was not selected itself is made now, for what is below it.
@@ -431,6 +489,11 @@ impl<'c> Planner<'c> {
     fn unknown_folder(&mut self, component: &[u8], name: &[u8]) -> RepoResult<Subfolder> {
         let parent = self.levels.last().expect("the walk stands in a folder");
         let key = PathKey::child(&parent.prefix, component);
+        if parent.prefix.is_empty() && component == b"/" {
+            let facts = Facts { class: self.ctx.private_folder(), mtime: self.ctx.request.snapshot.time };
+            let (folder, selected) = (Some(self.root_of_source()), parent.selected);
+            return Ok(Subfolder { name: name.into(), facts, selected, folder, lost: false });
+        }
         let path = KeyPath::parse(&key).map(|path| path.display_bytes()).unwrap_or_default();
         let root = self.ctx.request.snapshot.root;
         let entry = match lookup(self.ctx.reader, root, &key) {
@@ -438,6 +501,11 @@ impl<'c> Planner<'c> {
             other => other.ok().flatten(),
         };
         let lost = entry.as_ref().is_some_and(|entry| entry.kind() != Kind::Directory) || parent.lost;
+        // A folder that only leads to the parts that are looked at.
+        if let Some(entry) = entry.as_ref().filter(|_| self.ctx.ranges.is_some() && !lost) {
+            let facts = Facts { class: entry.class.clone(), mtime: entry.mtime };
+            return Ok(Subfolder { name: name.into(), facts, selected: parent.selected, folder: None, lost });
+        }
         let text = match lost {
             true => "the snapshot has paths below it, but it is no folder there".to_string(),
             false => "the snapshot has paths below it, but not the folder itself".to_string(),

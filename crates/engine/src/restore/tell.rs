@@ -173,7 +173,11 @@ impl<'a> Teller<'a> {
         use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) {
             let path = item.escape_ascii();
-            self.stop(RepoError::Local(format!("cannot {during} \"{path}\": {error}")));
+            let text = format!("cannot {during} \"{path}\": {error}");
+            self.stop(match error.kind() {
+                ReadOnlyFilesystem => RepoError::Local(text),
+                _ => RepoError::LocalFull(text),
+            });
         }
         self.problem(item, during, error.to_string(), error.raw_os_error().unwrap_or(0));
     }

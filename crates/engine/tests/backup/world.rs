@@ -2,28 +2,22 @@
 
 use engine::{BackupOutcome, BackupRequest, Silent, Source, backup};
 use format::codec::Level;
-use format::config::Parameters;
-use format::id::WriterId;
-use format::keys::{Capability, Key};
-use format::kind::Timestamp;
-use format::slot::ArgonCost;
 use format::snapshot::{Mode, Snapshot};
-use host::{Rules, WalkOptions};
+use repo::RepoResult;
 use repo::cache::Cache;
 use repo::reader::Reader;
-use repo::seed::Seed;
 use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
-use repo::{Credential, NewRepo, NewSlot, OpenOptions, Repo, RepoResult};
 use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::{LocalOptions, LocalStore, Store};
+pub(crate) use testkit::disk::noise;
+use testkit::disk::{self, Disk, time_of};
 
 pub(crate) struct World {
-    folder: tempfile::TempDir,
+    disk: Disk,
     runs: Cell<u8>,
 }
 
@@ -41,53 +35,31 @@ impl Read for FailsAfter {
     }
 }
 
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
-    out
-}
-
 impl World {
     pub(crate) fn new() -> Self {
-        let world = World { folder: tempfile::tempdir().unwrap(), runs: Cell::new(0) };
-        fs::create_dir(world.source()).unwrap();
-        let slot = NewSlot {
-            credential: Credential::Random(Key::new([1; 32])),
-            is_recovery: false,
-            capability: Capability::Owner,
-            cost: ArgonCost::default(),
-            label: String::new(),
-        };
-        let new = NewRepo {
-            parameters: Parameters::default(),
-            slots: vec![slot],
-            family: None,
-            created: Timestamp::default(),
-            seed: Seed::new([5; 32]),
-        };
-        Repo::create(world.store(), new).unwrap();
-        world
-    }
-
-    fn store(&self) -> Arc<dyn Store> {
-        Arc::new(
-            LocalStore::open(
-                &self.folder.path().join("repo"),
-                &LocalOptions { create_root: true, ..Default::default() },
-            )
-            .unwrap(),
-        )
+        World { disk: Disk::new(), runs: Cell::new(0) }
     }
 
     pub(crate) fn source(&self) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join("source")
+        self.disk.source()
     }
 
-    /// A source whose path and contents are the same in every world of this process.
+    /// A source whose path and contents are the same in every world of this process, below folders in which
+    /// nobody else makes anything: their times are part of what is saved.
     pub(crate) fn shared_source() -> PathBuf {
         let quiet = Path::new("/dev/shm");
-        let folder = if quiet.is_dir() { quiet.to_path_buf() } else { std::env::temp_dir() };
+        let folder = if quiet.is_dir() { quiet.to_path_buf() } else { env!("CARGO_TARGET_TMPDIR").into() };
         folder.canonicalize().unwrap().join(format!("lifeboat-shared-{}", std::process::id()))
+    }
+
+    /// What the folders above the shared source say of themselves: they are part of what is saved.
+    pub(crate) fn above_shared_source() -> Vec<(i64, i64, i64, i64)> {
+        use std::os::unix::fs::MetadataExt;
+        let stamp = |path: &Path| {
+            let about = fs::metadata(path).unwrap();
+            (about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec())
+        };
+        World::shared_source().ancestors().skip(1).map(stamp).collect()
     }
 
     pub(crate) fn fill(&self, files: usize) {
@@ -108,9 +80,7 @@ impl World {
     }
 
     pub(crate) fn reader(&self) -> Arc<Reader> {
-        let credential = Credential::Random(Key::new([1; 32]));
-        let repo = Repo::open(self.store(), &credential, &OpenOptions::default()).unwrap();
-        Arc::new(Reader::open(Arc::new(repo), Cache::at(self.folder.path().join("cache"))).unwrap())
+        self.disk.reader(self.disk.store(), Cache::at(self.disk.top().join("cache")))
     }
 
     pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
@@ -120,14 +90,12 @@ impl World {
     }
 
     pub(crate) fn components(&self, path: &str) -> Vec<Vec<u8>> {
-        let full = self.source().join(path);
-        let names = full.iter().map(|c| c.as_encoded_bytes().to_vec());
-        names.collect()
+        disk::components(&self.source().join(path))
     }
 
     /// Names and bytes of all objects.
     pub(crate) fn objects(&self) -> Vec<(String, Vec<u8>)> {
-        let store = self.store();
+        let store = self.disk.store();
         let mut names = Vec::new();
         store
             .list("", &mut |info| {
@@ -148,34 +116,16 @@ impl World {
 
     pub(crate) fn try_backup(&self, adjust: impl FnOnce(&mut BackupRequest)) -> RepoResult<BackupOutcome> {
         self.runs.set(self.runs.get() + 1);
-        // Far in the future: files written just now are not racy then.
-        let time = Timestamp { secs: 4_000_000_000 + self.runs.get() as i64 * 100, nanos: 0 };
+        let run = self.runs.get();
+        let source = Source::Paths(vec![self.source()]);
         let mut request = BackupRequest {
-            source: Source::Paths(vec![self.source()]),
-            rules: Arc::new(Rules::default()),
-            excludes: Vec::new(),
-            walk: WalkOptions::default(),
             mode: Mode::Incremental,
             parent: self.snapshots().pop(),
-            base: None,
-            host: "atlas".into(),
-            user: "me".into(),
-            tags: Vec::new(),
-            description: String::new(),
-            time,
-            clock: Arc::new(move || time),
-            writer: WriterId([7; 16]),
-            previous: None,
-            seed: Seed::new([self.runs.get(); 32]),
             level: Level(3),
             read_workers: Workers(2),
             seal_workers: Workers(2),
             upload_workers: Workers(1),
-            fixed_chunks: Default::default(),
-            ignore_inode: false,
-            dry_run: false,
-            skip_if_unchanged: false,
-            program: "test".into(),
+            ..disk::backup_request(source, time_of(run.into()), [run; 32])
         };
         adjust(&mut request);
         backup(&self.reader(), request, &Silent)

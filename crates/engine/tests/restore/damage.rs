@@ -139,4 +139,8 @@ fn a_damaged_tree_hides_only_what_it_held() {
     assert!((1000..11_000).contains(&outcome.files_restored), "{} files", outcome.files_restored);
     assert_eq!(outcome.deleted, 0);
     assert!(world.target().join("extra").exists());
+    // The whole snapshot, too, although the entry of its root is in what is lost.
+    let target = world.top().join("whole");
+    let (again, _) = world.restore(&snapshot, |r| (r.path, r.target) = (Vec::new(), target.clone()));
+    assert_eq!(again.unwrap().files_restored, outcome.files_restored);
 }

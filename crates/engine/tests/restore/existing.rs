@@ -78,7 +78,7 @@ fn only_what_differs_is_written() {
 }
 
 #[test]
-fn equal_length_and_time_are_believed_unless_verify_is_asked_for() {
+fn equal_length_and_time_are_believed_by_if_changed_alone() {
     let world = World::new();
     fill(&world);
     let snapshot = world.backup();
@@ -89,8 +89,10 @@ fn equal_length_and_time_are_believed_unless_verify_is_asked_for() {
         File::options().write(true).open(&path).unwrap().write_all_at(b"flip", 100).unwrap();
         set_time(&path, time);
     }
-    let (outcome, _) = world.restore_well(&snapshot, |_| {});
+    let (outcome, _) = world.restore_well(&snapshot, |r| r.overwrite = Overwrite::IfChanged);
     assert_eq!(outcome.files_unchanged, 4);
+    let (outcome, _) = world.restore_well(&snapshot, |r| r.dry_run = true);
+    assert_eq!((outcome.files_restored, outcome.files_unchanged), (2, 2));
     let (outcome, ear) = world.restore(&snapshot, |r| {
         r.verify = true;
         r.overwrite = Overwrite::IfChanged;

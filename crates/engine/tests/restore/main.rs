@@ -3,6 +3,7 @@
 mod damage;
 mod existing;
 mod hostile;
+mod parts;
 mod remote;
 mod torture;
 mod whole;

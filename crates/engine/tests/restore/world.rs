@@ -1,33 +1,28 @@
 //! A repository in a temporary folder, snapshots of real folders or of invented entries, and a target.
 
-use engine::{
-    BackupRequest, Monitor, Note, Overwrite, RestoreOutcome, RestoreRequest, Severity, Silent, Source,
-};
-use format::codec::Level;
-use format::config::Parameters;
+use engine::{BackupRequest, Monitor, Note, RestoreOutcome, RestoreRequest, Severity, Silent, Source};
 use format::id::{BlobId, BlobKind, WriterId};
-use format::keys::{Capability, Key};
 use format::kind::{Kind, Timestamp};
-use format::slot::ArgonCost;
 use format::snapshot::{Completeness, Mode, Snapshot, Stats};
 use format::tree::{Class, Content, Entry, Marks, Owner, TreeBuilder, TreeSink, Xattrs};
-use host::{Rules, WalkOptions};
 use repo::cache::Cache;
 use repo::index::PackListing;
 use repo::reader::Reader;
 use repo::seed::Seed;
 use repo::workers::Workers;
 use repo::writer::{Writer, WriterOptions};
-use repo::{Credential, NewRepo, NewSlot, OpenOptions, Repo, RepoError, RepoResult};
+use repo::{RepoError, RepoResult};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use storage::{LocalOptions, LocalStore, Store};
+use storage::Store;
+pub(crate) use testkit::disk::noise;
+use testkit::disk::{self, Disk, time_of};
 
 pub(crate) struct World {
-    folder: tempfile::TempDir,
+    disk: Disk,
     runs: Cell<u32>,
 }
 
@@ -84,12 +79,6 @@ impl Monitor for Ear {
     }
 }
 
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
-    out
-}
-
 /// Gives nodes to the session.
 struct Nodes<'w>(&'w mut Writer);
 
@@ -125,92 +114,47 @@ pub(crate) fn entry(kind: Kind) -> Entry {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let world = World { folder: tempfile::tempdir().unwrap(), runs: Cell::new(0) };
-        fs::create_dir(world.source()).unwrap();
-        let slot = NewSlot {
-            credential: Credential::Random(Key::new([1; 32])),
-            is_recovery: false,
-            capability: Capability::Owner,
-            cost: ArgonCost::default(),
-            label: String::new(),
-        };
-        let new = NewRepo {
-            parameters: Parameters::default(),
-            slots: vec![slot],
-            family: None,
-            created: Timestamp::default(),
-            seed: Seed::new([5; 32]),
-        };
-        Repo::create(world.store(), new).unwrap();
-        world
+        World { disk: Disk::new(), runs: Cell::new(0) }
     }
 
     pub(crate) fn top(&self) -> PathBuf {
-        self.folder.path().canonicalize().unwrap()
+        self.disk.top()
     }
 
     pub(crate) fn source(&self) -> PathBuf {
-        self.top().join("source")
+        self.disk.source()
     }
 
     pub(crate) fn target(&self) -> PathBuf {
         self.top().join("target")
     }
 
-    fn store(&self) -> Arc<dyn Store> {
-        let options = LocalOptions { create_root: true, ..Default::default() };
-        Arc::new(LocalStore::open(&self.top().join("repo"), &options).unwrap())
-    }
-
     pub(crate) fn reader(&self) -> Arc<Reader> {
-        self.reader_through(self.store())
+        self.reader_through(self.disk.store())
     }
 
     pub(crate) fn reader_through(&self, store: Arc<dyn Store>) -> Arc<Reader> {
-        let credential = Credential::Random(Key::new([1; 32]));
-        let repo = Repo::open(store, &credential, &OpenOptions::default()).unwrap();
-        Arc::new(Reader::open(Arc::new(repo), Cache::none()).unwrap())
+        self.disk.reader(store, Cache::none())
     }
 
-    fn seed(&self) -> Seed {
-        Seed::new(*blake3::hash(&self.runs.get().to_le_bytes()).as_bytes())
+    fn seed(&self) -> [u8; 32] {
+        *blake3::hash(&self.runs.get().to_le_bytes()).as_bytes()
     }
 
     /// The components of the source folder in a snapshot.
     pub(crate) fn components(&self) -> Vec<Vec<u8>> {
-        self.source().iter().map(|name| name.as_encoded_bytes().to_vec()).collect()
+        disk::components(&self.source())
     }
 
     /// Saves the source folder.
     pub(crate) fn backup(&self) -> Snapshot {
         self.runs.set(self.runs.get() + 1);
-        let time = Timestamp { secs: 4_000_000_000 + self.runs.get() as i64 * 100, nanos: 0 };
+        let source = Source::Paths(vec![self.source()]);
         let request = BackupRequest {
-            source: Source::Paths(vec![self.source()]),
-            rules: Arc::new(Rules::default()),
-            excludes: Vec::new(),
-            walk: WalkOptions::default(),
-            mode: Mode::Full,
-            parent: None,
-            base: None,
-            host: "atlas".into(),
-            user: "me".into(),
-            tags: Vec::new(),
-            description: String::new(),
-            time,
-            clock: Arc::new(move || time),
-            writer: WriterId([7; 16]),
-            previous: None,
-            seed: self.seed(),
-            level: Level(1),
             read_workers: Workers(2),
             seal_workers: Workers(2),
             upload_workers: Workers(1),
-            fixed_chunks: Default::default(),
-            ignore_inode: false,
-            dry_run: false,
-            skip_if_unchanged: false,
-            program: "test".into(),
+            ..disk::backup_request(source, time_of(self.runs.get().into()), self.seed())
         };
         engine::backup(&self.reader(), request, &Silent).unwrap().snapshot.unwrap()
     }
@@ -220,7 +164,7 @@ impl World {
         self.runs.set(self.runs.get() + 1);
         let reader = self.reader();
         let listing = PackListing::read(reader.repo()).unwrap();
-        let seed = self.seed();
+        let seed = Seed::new(self.seed());
         let time = Timestamp::default();
         let mut writer = Writer::start(reader.clone(), &listing, seed, time, WriterOptions::default());
         for bytes in contents {
@@ -263,19 +207,7 @@ impl World {
 
     /// What a restore of the source folder into the target asks for.
     pub(crate) fn request<'s>(&self, snapshot: &'s Snapshot) -> RestoreRequest<'s> {
-        RestoreRequest {
-            snapshot,
-            path: self.components(),
-            target: self.target(),
-            rules: Arc::new(Rules::default()),
-            overwrite: Overwrite::Always,
-            delete: false,
-            dry_run: false,
-            verify: false,
-            sync: false,
-            numeric_ids: true,
-            workers: Workers(2),
-        }
+        disk::restore_request(snapshot, self.components(), &self.target(), Workers(2))
     }
 
     pub(crate) fn restore(
@@ -332,34 +264,10 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// Everything about everything below a folder that users can see, one line a path, in order.
 pub(crate) fn inventory(top: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    describe(top, top, &mut lines);
-    lines.sort();
-    lines
+    disk::inventory(top).unwrap()
 }
 
 /// The same without the folder itself: one that was there keeps its attributes.
 pub(crate) fn inventory_below(top: &Path) -> Vec<String> {
     inventory(top).split_off(1)
-}
-
-fn describe(top: &Path, path: &Path, lines: &mut Vec<String>) {
-    use std::os::unix::fs::MetadataExt;
-    let meta = fs::symlink_metadata(path).unwrap();
-    let name = path.strip_prefix(top).unwrap().display().to_string();
-    let (mode, rdev, nlink) = (meta.mode(), meta.rdev(), if meta.is_dir() { 0 } else { meta.nlink() });
-    let what = if meta.is_symlink() {
-        format!("-> {}", fs::read_link(path).unwrap().display())
-    } else if meta.is_file() {
-        format!("{} bytes {}", meta.len(), blake3::hash(&fs::read(path).unwrap()))
-    } else {
-        format!("{rdev}")
-    };
-    let (secs, nanos) = (meta.mtime(), meta.mtime_nsec());
-    lines.push(format!("{name} {mode:o} {}:{} {nlink} {secs}.{nanos:09} {what}", meta.uid(), meta.gid()));
-    if meta.is_dir() {
-        let mut below: Vec<_> = fs::read_dir(path).unwrap().map(|item| item.unwrap().path()).collect();
-        below.sort();
-        below.iter().for_each(|path| describe(top, path, lines));
-    }
 }
