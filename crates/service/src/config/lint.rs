@@ -1,0 +1,317 @@
+//! What can be used and is probably not what was wanted.
+
+use super::document::Node;
+use super::load::Loaded;
+use super::problem::{At, Problem};
+use super::sources::Source;
+use super::{Config, Hook, HookEvent, later};
+use crate::drill::database::Questions;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use storage::Location;
+
+/// What is known of earlier runs.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// How long the last run of each job took.
+    pub durations: BTreeMap<String, Duration>,
+}
+
+/// Looks for what is probably a mistake. `interval` tells the shortest time between two runs of a schedule,
+/// where it can be told.
+pub fn lint(loaded: &Loaded, seen: &Seen, interval: impl Fn(&str) -> Option<Duration>) -> Vec<Problem> {
+    let mut lint = Lint { loaded, config: &loaded.config, problems: Vec::new() };
+    lint.unused();
+    lint.unserved();
+    lint.copies();
+    lint.secrets(&loaded.document, &mut Vec::new());
+    lint.files();
+    lint.overlaps();
+    lint.hooks();
+    lint.told();
+    lint.schedules(seen, interval);
+    lint.problems
+}
+
+struct Lint<'l> {
+    loaded: &'l Loaded,
+    config: &'l Config,
+    problems: Vec<Problem>,
+}
+
+impl Lint<'_> {
+    fn at(&self, path: &[&str]) -> Option<At> {
+        self.loaded.document.place(path)
+    }
+
+    fn warn(&mut self, path: &[&str], text: String, help: &str) {
+        let problem = Problem::warning(self.at(path), text);
+        self.problems.push(if help.is_empty() { problem } else { problem.help(help) });
+    }
+
+    fn unused(&mut self) {
+        let config = self.config;
+        if config.sources.is_empty() {
+            self.warn(
+                &[],
+                "nothing is protected: there is no source".into(),
+                "[sources.home] paths = [\"~\"]",
+            );
+        }
+        for name in config.sources.keys() {
+            if config.jobs_of(name).next().is_none() {
+                let text = format!("source {name} is in no job: it is never backed up");
+                self.warn(&["sources", name], text, "");
+            }
+        }
+        for name in config.repositories.keys() {
+            if !config.jobs.values().any(|job| job.to.contains(name)) {
+                self.warn(&["repositories", name], format!("no job copies to repository {name}"), "");
+            }
+        }
+        for (name, job) in &config.jobs {
+            if config.schedule_of(job).is_empty() {
+                self.warn(&["jobs", name], format!("job {name} has no schedule: it runs by hand alone"), "");
+            }
+        }
+    }
+
+    /// What the file may say and this version does not do.
+    fn unserved(&mut self) {
+        for (name, source) in &self.config.sources {
+            if let Some(what) = crate::runner::unserved(source) {
+                self.warn(
+                    &["sources", name],
+                    format!("every run of {name} fails: this version cannot {what}"),
+                    "",
+                );
+            }
+        }
+        for (name, drill) in &self.config.drills {
+            let source = drill.source().and_then(|source| self.config.sources.get(source));
+            let why = match Questions::of(drill, self.config) {
+                Err(e) => Some(e.message()),
+                Ok(Some(questions)) => source.filter(|source| !questions.fit(source)).map(|source| {
+                    format!(
+                        "it is of the kind {}, and the source of the type {}",
+                        drill.kind(),
+                        source.kind()
+                    )
+                }),
+                Ok(None) => None,
+            };
+            if let Some(why) = why {
+                self.warn(&["drills", name], format!("drill {name} always fails: {why}"), "");
+            }
+        }
+    }
+
+    /// Goals that cannot be met, whatever happens.
+    fn copies(&mut self) {
+        let config = self.config;
+        for name in config.sources.keys().filter(|name| config.jobs_of(name).next().is_some()) {
+            let goals = config.goals_of(name);
+            let places: Vec<_> =
+                config.repositories_of(name).into_iter().filter_map(|r| config.repositories.get(r)).collect();
+            let mut locations: Vec<String> =
+                places.iter().map(|p| p.location.clone().unwrap_or_else(|| p.url.clone())).collect();
+            locations.sort();
+            locations.dedup();
+            let offsite = places.iter().filter(|place| place.is_offsite()).count() as u32;
+            if offsite == 0 && goals.offsite.unwrap_or_default() > 0 {
+                let text =
+                    format!("no copy of {name} is in another building: a fire or a thief takes them all");
+                self.warn(
+                    &["sources", name],
+                    text,
+                    "add a repository elsewhere, or say offsite = true where it is",
+                );
+            } else if offsite < goals.offsite.unwrap_or_default() {
+                let text = format!(
+                    "{offsite} copies of {name} are in another building, not {}",
+                    goals.offsite.unwrap_or_default()
+                );
+                self.warn(&["sources", name], text, "");
+            }
+            let copies = places.len() as u32 + 1;
+            if copies < goals.copies.unwrap_or_default() {
+                let text = format!(
+                    "there are {copies} copies of {name}, the live data counted, and {} are wanted",
+                    goals.copies.unwrap_or_default()
+                );
+                self.warn(&["sources", name], text, "add a repository to the job, or say goals.copies");
+            }
+            let immutable = places.iter().filter(|place| place.immutable.is_some()).count() as u32;
+            if immutable < goals.immutable.unwrap_or_default() {
+                let text = format!(
+                    "{immutable} copies of {name} are immutable, and {} are wanted",
+                    goals.immutable.unwrap_or_default()
+                );
+                self.warn(&["sources", name], text, "");
+            }
+        }
+    }
+
+    /// Secrets that stand in the file, and logins in addresses.
+    fn secrets(&mut self, node: &Node, path: &mut Vec<String>) {
+        use super::document::Kind;
+        match &node.kind {
+            Kind::Table(table) => {
+                for (key, (at, below)) in table {
+                    path.push(key.clone());
+                    if later::names_a_secret(key) && matches!(below.kind, Kind::Text(_)) && key != "key_file"
+                    {
+                        let text = format!("{} stands in the file for everybody to read", path.join("."));
+                        let problem = Problem::warning(Some(at.clone()), text);
+                        let help = "write where it is: { file = \"/etc/lifeboat/secrets/NAME\" } or { credential = \"NAME\" }";
+                        self.problems.push(Problem { hides_line: true, ..problem.help(help) });
+                    }
+                    self.secrets(below, path);
+                    path.pop();
+                }
+            }
+            Kind::List(items) => items.iter().for_each(|item| self.secrets(item, path)),
+            Kind::Text(text) if has_login(text) => {
+                let text = format!("{} holds a password for everybody to read", path.join("."));
+                let problem = Problem::warning(Some(node.at.clone()), text);
+                self.problems.push(Problem {
+                    hides_line: true,
+                    ..problem.help("write it as password = { file = ... }")
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Who else may write the files decides what runs as this user.
+    fn files(&mut self) {
+        for (at, file) in self.loaded.files.iter().enumerate() {
+            let Ok(metadata) = std::fs::metadata(&file.path) else { continue };
+            if metadata.permissions().mode() & 0o022 != 0 {
+                let at = At { file: at, span: 0..0 };
+                let text = "others may write this file, and so decide which commands run".to_string();
+                let help = format!("chmod go-w {}", crate::display::shell_word(&file.path.to_string_lossy()));
+                self.problems
+                    .push(Problem { hides_line: true, ..Problem::warning(Some(at), text).help(help) });
+            }
+        }
+        for (name, repository) in &self.config.repositories {
+            let Some(super::Secret::File(path)) = &repository.password else { continue };
+            let path = self.loaded.full_path(&path.to_string_lossy());
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            if metadata.permissions().mode() & 0o077 != 0 {
+                let text = format!("others may read {}", path.display());
+                let help = format!("chmod 600 {}", crate::display::shell_word(&path.to_string_lossy()));
+                self.warn(&["repositories", name, "password"], text, &help);
+            }
+        }
+    }
+
+    /// Backing up a repository into itself, and sources that are not there.
+    fn overlaps(&mut self) {
+        for (name, source) in &self.config.sources {
+            let Source::Files(files) = source else { continue };
+            for (at, written) in files.paths.iter().enumerate() {
+                let path = self.loaded.full_path(written);
+                let number = at.to_string();
+                if !written.contains(['*', '?', '[']) && std::fs::symlink_metadata(&path).is_err() {
+                    let text = format!("{} is not there now", crate::display::safe(&path.to_string_lossy()));
+                    self.warn(&["sources", name, "paths", &number], text, "");
+                }
+                for (repository, place) in &self.config.repositories {
+                    let Ok(Location::Local(folder)) = Location::parse(&place.url) else { continue };
+                    let folder = self.loaded.full_path(&folder.to_string_lossy());
+                    if folder.starts_with(&path) && !is_excluded(&files.rules.exclude, &folder) {
+                        let text = format!(
+                            "source {name} holds the repository {repository}, which would be copied into itself"
+                        );
+                        let help = format!("exclude = [\"{}\"]", folder.display());
+                        self.warn(&["sources", name, "paths", &number], text, &help);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hooks(&mut self) {
+        for (at, hook) in self.config.hooks.iter().enumerate() {
+            let number = at.to_string();
+            if let Some(other) = answer_of(hook)
+                && !self
+                    .config
+                    .hooks
+                    .iter()
+                    .any(|answer| answer.run == other && answer.on != HookEvent::Before)
+            {
+                let text =
+                    format!("this stops something, and nothing starts it again: {}", hook.run.join(" "));
+                let help = format!("[[hooks]] on = \"finally\", run = {other:?}");
+                self.warn(&["hooks", &number], text, &help);
+            } else if let Some(other) = answer_of(hook)
+                && !self.config.hooks.iter().any(|a| a.run == other && a.on == HookEvent::Finally)
+            {
+                let text = format!(
+                    "what starts again after {:?} does not run when the job fails",
+                    hook.run.join(" ")
+                );
+                self.warn(&["hooks", &number], text, "say on = \"finally\" there");
+            }
+        }
+    }
+
+    fn told(&mut self) {
+        if self.config.notify.is_empty() && !self.config.jobs.is_empty() {
+            let text = "nobody is told when backups fail: there is no [notify]".to_string();
+            self.warn(&["jobs"], text, "[notify.mail] type = \"smtp\" ..., and [alerts] all = [\"mail\"]");
+        }
+    }
+
+    fn schedules(&mut self, seen: &Seen, interval: impl Fn(&str) -> Option<Duration>) {
+        for (name, job) in &self.config.jobs {
+            let Some(took) = seen.durations.get(name) else { continue };
+            for when in self.config.schedule_of(job) {
+                if interval(&when.0).is_some_and(|between| between <= *took) {
+                    let text = format!(
+                        "job {name} is to run {when}, and the last run took {}",
+                        crate::durations::shown(Duration::from_secs(took.as_secs().max(1)))
+                    );
+                    self.warn(&["jobs", name, "schedule"], text, "run it less often, or make it two jobs");
+                }
+            }
+        }
+    }
+}
+
+/// `scheme://user:password@host`.
+fn has_login(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+')
+        && authority
+            .rsplit_once('@')
+            .is_some_and(|(login, _)| login.split_once(':').is_some_and(|(_, p)| !p.is_empty()))
+}
+
+fn is_excluded(patterns: &[String], folder: &Path) -> bool {
+    let folder = folder.to_string_lossy();
+    patterns.iter().any(|pattern| {
+        let pattern = pattern.trim_end_matches('/').trim_end_matches("/**").trim_end_matches("/*");
+        folder == pattern || folder.starts_with(&format!("{pattern}/"))
+    })
+}
+
+/// The command that takes back what a hook before a job does.
+fn answer_of(hook: &Hook) -> Option<Vec<String>> {
+    if hook.on != HookEvent::Before {
+        return None;
+    }
+    let pairs = [("stop", "start"), ("pause", "unpause"), ("suspend", "resume"), ("disable", "enable")];
+    let answer =
+        |word: &String| pairs.iter().find(|(away, _)| away == word).map(|(_, back)| back.to_string());
+    let at = hook.run.iter().position(|word| answer(word).is_some())?;
+    let mut run = hook.run.clone();
+    run[at] = answer(&run[at])?;
+    Some(run)
+}

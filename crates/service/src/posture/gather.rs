@@ -1,0 +1,123 @@
+//! What the catalog knows of everything that is wanted.
+
+use super::{DrillSeen, PairSeen, PlaceSeen, Seen, Wanted};
+use crate::catalog::{Catalog, CatalogResult, DrillResult, RunResult, Verification};
+
+/// Looks up results in the catalog; more than this many failures in a row are told as this many.
+const RESULTS_LOOKED_AT: usize = 50;
+/// Partial verifications that are added up: a year of daily ones.
+const VERIFICATIONS_LOOKED_AT: usize = 400;
+
+/// What the catalog knows.
+pub fn seen_in(catalog: &Catalog, wanted: &Wanted) -> CatalogResult<Seen> {
+    let mut seen = Seen::default();
+    for source in &wanted.sources {
+        for pair in &source.pairs {
+            seen.pairs.push(pair_known(catalog, &source.name, &pair.repository)?);
+        }
+        seen.drills.push(drills_known(catalog, wanted, &source.name)?);
+    }
+    for place in &wanted.places {
+        seen.places.push(place_known(catalog, &place.name)?);
+    }
+    Ok(seen)
+}
+
+/// What the catalog knows of a source in a repository.
+pub fn pair_known(catalog: &Catalog, source: &str, repository: &str) -> CatalogResult<PairSeen> {
+    let copies = catalog.copies(source, repository)?;
+    let good = copies.iter().find(|copy| copy.good);
+    let results = catalog.last_results(source, repository, RESULTS_LOOKED_AT)?;
+    let failures = results.iter().take_while(|r| r.result == RunResult::Failed).count();
+    Ok(PairSeen {
+        source: source.to_string(),
+        repository: repository.to_string(),
+        good: good.map(|copy| copy.time),
+        newest: copies.first().map(|copy| copy.time),
+        first: copies.iter().map(|copy| copy.made).min(),
+        copies: copies.iter().filter(|copy| copy.good).count() as u64,
+        drilled: copies.iter().filter_map(|copy| copy.drilled).max(),
+        files: good.map_or(0, |copy| copy.files),
+        bytes: good.map_or(0, |copy| copy.bytes),
+        failures: failures as u32,
+        same_disk: catalog
+            .place(repository)?
+            .is_some_and(|(_, facts)| facts.same_disk.iter().any(|s| s == source)),
+        error: results.first().filter(|_| failures > 0).and_then(|r| r.error.clone()),
+    })
+}
+
+fn drills_known(catalog: &Catalog, wanted: &Wanted, source: &str) -> CatalogResult<DrillSeen> {
+    let mut drills = Vec::new();
+    for place in &wanted.places {
+        drills.extend(catalog.drills_of(source, &place.name, 20)?);
+    }
+    drills.sort_by_key(|drill| std::cmp::Reverse(drill.at));
+    let passed = drills.iter().find(|d| d.result == DrillResult::Passed).map(|d| d.at);
+    let failed = drills.first().filter(|d| d.result == DrillResult::Failed).map(|d| d.at);
+    Ok(DrillSeen { source: source.to_string(), passed, failed })
+}
+
+/// What the catalog knows of a place.
+pub fn place_known(catalog: &Catalog, repository: &str) -> CatalogResult<PlaceSeen> {
+    let place = catalog.place(repository)?;
+    let verifications = catalog.verifications(repository, VERIFICATIONS_LOOKED_AT)?;
+    let (at, facts) = place.map_or_else(Default::default, |(at, facts)| (Some(at), facts));
+    Ok(PlaceSeen {
+        repository: repository.to_string(),
+        at,
+        verified: verified_since(&verifications),
+        damaged: damaged_since(&verifications),
+        immutable_proven: facts.immutable_proven,
+        deletable: facts.deletable,
+        free_bytes: facts.free_bytes,
+        stored_bytes: facts.stored_bytes,
+    })
+}
+
+/// The latest moment since when verifications, newest first, together have read everything once. Each rolling
+/// run reads what was not read for longest, so shares add up.
+fn verified_since(verifications: &[Verification]) -> Option<i64> {
+    let mut sum = 0.0;
+    for v in verifications.iter().take_while(|v| v.damaged == 0).filter(|v| v.error.is_none()) {
+        sum += v.ratio.clamp(0.0, 1.0);
+        // 30 times 1/30 is a little less than 1.
+        if sum > 0.999 {
+            return Some(v.at);
+        }
+    }
+    None
+}
+
+/// When damage was last found, unless everything was read and found right since.
+fn damaged_since(verifications: &[Verification]) -> Option<i64> {
+    let at = verifications.iter().position(|v| v.damaged > 0)?;
+    match verified_since(&verifications[..at]) {
+        Some(_) => None,
+        None => Some(verifications[at].at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verification(at: i64, ratio: f64, damaged: u64) -> Verification {
+        let (repository, kind) = ("nas".to_string(), "scrub".to_string());
+        Verification { repository, at, kind, ratio, bytes: 0, damaged, error: None }
+    }
+
+    #[test]
+    fn rolling_verifications_add_up_and_damage_ends_what_they_prove() {
+        let daily: Vec<_> = (0..40).map(|day| verification(1000 - day, 1.0 / 30.0, 0)).collect();
+        assert_eq!(verified_since(&daily), Some(1000 - 29));
+        assert_eq!(verified_since(&daily[..29]), None);
+        let mut hurt = daily.clone();
+        hurt[10].damaged = 1;
+        assert_eq!((verified_since(&hurt), damaged_since(&hurt)), (None, Some(990)));
+        hurt.insert(0, verification(2000, 1.0, 0));
+        assert_eq!((verified_since(&hurt), damaged_since(&hurt)), (Some(2000), None));
+        let failed = Verification { error: Some("away".into()), ..verification(3000, 1.0, 0) };
+        assert_eq!(verified_since(&[failed]), None, "what did not finish proves nothing");
+    }
+}

@@ -1,0 +1,71 @@
+//! What can be used and is probably a mistake.
+
+use super::{LEAST, right};
+use service::config::lint::{Seen, lint};
+use std::time::Duration;
+
+fn lints(text: &str) -> String {
+    let loaded = right(text);
+    let seen = Seen { durations: [("daily".to_string(), Duration::from_secs(7200))].into() };
+    let hourly = |when: &str| (when == "hourly").then(|| Duration::from_secs(3600));
+    let problems = lint(&loaded, &seen, hourly);
+    let lines = problems.iter().flat_map(|problem| problem.lines(&loaded.files));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn one_copy_in_the_same_building_is_told() {
+    let text = lints(LEAST);
+    assert!(text.contains("warning: no copy of home is in another building"), "{text}");
+    assert!(text.contains("there are 2 copies of home, the live data counted, and 3 are wanted"), "{text}");
+    assert!(text.contains("nobody is told when backups fail"), "{text}");
+    let enough = format!("[goals]\ncopies = 2\noffsite = 0\n{LEAST}");
+    assert!(!lints(&enough).contains("copies of home"));
+}
+
+#[test]
+fn secrets_in_the_file_are_told_and_not_shown() {
+    let text = lints(&LEAST.replace("url", "password = \"hunter2\"\nurl"));
+    assert!(text.contains("repositories.main.password stands in the file for everybody to read"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let text = lints(&format!("{LEAST}[sources.db]\ntype = \"mysql\"\nurl = \"mysql://me:hunter2@db\"\n"));
+    assert!(text.contains("sources.db.url holds a password") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn what_is_used_by_nothing_is_told() {
+    let text =
+        lints(&format!("{LEAST}[sources.other]\npaths = [\"/\"]\n[repositories.spare]\nurl = \"/spare\"\n"));
+    assert!(text.contains("source other is in no job: it is never backed up"), "{text}");
+    assert!(text.contains("no job copies to repository spare"), "{text}");
+    assert!(text.contains("source other holds the repository main"), "{text}");
+}
+
+#[test]
+fn hooks_that_stop_and_never_start_are_told() {
+    let stop = "[[hooks]]\non = \"before\"\nrun = [\"systemctl\", \"stop\", \"db\"]\n";
+    let start = |on: &str| format!("[[hooks]]\non = \"{on}\"\nrun = [\"systemctl\", \"start\", \"db\"]\n");
+    assert!(lints(&format!("{LEAST}{stop}")).contains("nothing starts it again: systemctl stop db"));
+    assert!(lints(&format!("{LEAST}{stop}{}", start("success"))).contains("does not run when the job fails"));
+    assert!(!lints(&format!("{LEAST}{stop}{}", start("finally"))).contains("systemctl stop db"));
+}
+
+#[test]
+fn a_schedule_shorter_than_the_last_run_is_told() {
+    let text = lints(&LEAST.replace("\"daily\"", "\"hourly\""));
+    assert!(text.contains("job daily is to run hourly, and the last run took 2 hours"), "{text}");
+    assert!(!lints(LEAST).contains("is to run"));
+}
+
+#[test]
+fn what_this_version_does_not_do_is_told() {
+    let block = |more: &str| {
+        LEAST.replace("paths = [\"~\"]", &format!("type = \"block\"\ndevice = \"/dev/sda\"\n{more}"))
+    };
+    let text = lints(&block("snapshot = \"zfs\""));
+    let told = "every run of home fails: this version cannot take a snapshot of a device by anything but LVM";
+    assert!(text.contains(told), "{text}");
+    assert!(lints(&block("chunk = \"1M\"")).contains("cannot cut a device into other pieces than 64K"));
+    assert!(!lints(&block("chunk = \"64K\"")).contains("this version"));
+    assert!(!lints(LEAST).contains("this version"));
+}
