@@ -1,4 +1,4 @@
-//! Feeds `fuzz::block`.
+//! Feeds `fuzz::formats::block`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::block(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::block(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::children`.
+//! Feeds `fuzz::formats::children`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::children(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::children(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::codec`.
+//! Feeds `fuzz::formats::codec`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::codec(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::codec(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::config`.
+//! Feeds `fuzz::formats::config`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::config(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::config(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::directory`.
+//! Feeds `fuzz::formats::directory`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::directory(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::directory(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::envelope`.
+//! Feeds `fuzz::formats::envelope`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envelope(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::envelope(data));

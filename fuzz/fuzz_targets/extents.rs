@@ -1,4 +1,4 @@
-//! Feeds `fuzz::extents`.
+//! Feeds `fuzz::formats::extents`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::extents(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::extents(data));

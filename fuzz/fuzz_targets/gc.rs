@@ -1,4 +1,4 @@
-//! Feeds `fuzz::gc`.
+//! Feeds `fuzz::formats::gc`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::gc(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::gc(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::index`.
+//! Feeds `fuzz::formats::index`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::index(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::index(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::leaf`.
+//! Feeds `fuzz::formats::leaf`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::leaf(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::leaf(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::parity`.
+//! Feeds `fuzz::formats::parity`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::parity(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::parity(data));

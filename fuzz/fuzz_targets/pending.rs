@@ -1,4 +1,4 @@
-//! Feeds `fuzz::pending`.
+//! Feeds `fuzz::formats::pending`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::pending(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::pending(data));

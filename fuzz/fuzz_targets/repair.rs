@@ -1,4 +1,4 @@
-//! Feeds `fuzz::repair`.
+//! Feeds `fuzz::formats::repair`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::repair(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::repair(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::slot`.
+//! Feeds `fuzz::formats::slot`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::slot(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::slot(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::snapshot`.
+//! Feeds `fuzz::formats::snapshot`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::snapshot(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::snapshot(data));

@@ -1,4 +1,4 @@
-//! Feeds `fuzz::textkey`.
+//! Feeds `fuzz::formats::textkey`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::textkey(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::textkey(data));

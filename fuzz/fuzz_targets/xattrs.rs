@@ -1,4 +1,4 @@
-//! Feeds `fuzz::xattrs`.
+//! Feeds `fuzz::formats::xattrs`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::xattrs(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::xattrs(data));

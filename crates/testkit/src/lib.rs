@@ -4,7 +4,11 @@
 //! again. Nothing here is clever; what it compares with are plain maps.
 
 pub mod dice;
+pub mod disk;
 pub mod files;
 pub mod mini;
+pub mod model;
+pub mod servers;
+pub mod simulation;
 pub mod turns;
 pub mod world;

@@ -98,6 +98,7 @@ pub fn start(reader: &Arc<Reader>, options: &Backup<'_>) -> RepoResult<Writer> {
         upload_workers: options.workers,
         level: Level(1),
         segment_packs: options.segment_packs,
+        ..WriterOptions::default()
     };
     Ok(Writer::start(reader.clone(), &listing, Seed::new(seed), Timestamp::default(), writer_options))
 }

@@ -2,7 +2,7 @@
 
 use format::chunk::ChunkSizes;
 use format::config::Parameters;
-use format::keys::{Capability, Key};
+use format::keys::{Capability, Key, Keys};
 use format::kind::Timestamp;
 use format::slot::ArgonCost;
 use repo::cache::Cache;
@@ -44,6 +44,19 @@ impl World {
         world
     }
 
+    /// Another place of the same family, with a repository in it: a copy of this one.
+    pub fn sibling(&self, seed: u64) -> Self {
+        self.sibling_with(self.open().expect("the first place opens").keys().clone(), seed)
+    }
+
+    /// The same with keys that are known already.
+    pub fn sibling_with(&self, family: Arc<Keys>, seed: u64) -> Self {
+        let world = World { sim: SimStore::new(seed), key: self.key.clone() };
+        let new = NewRepo { family: Some(family), ..new_repo(seed, tiny_parameters()) };
+        Repo::create(Arc::new(world.sim.clone()), new).expect("a good place takes a repository");
+        world
+    }
+
     /// The world of a place that holds a repository made by [`create_in`].
     pub fn of(sim: SimStore) -> Self {
         World { sim, key: Key::new([7; 32]) }
@@ -75,23 +88,31 @@ impl World {
     }
 }
 
+/// What opens every [`World`].
+pub fn credential() -> Credential {
+    Credential::Random(Key::new([7; 32]))
+}
+
 /// Makes a repository that is opened by the key file of every [`World`].
 pub fn create_in(store: Arc<dyn Store>, seed: u64, parameters: Parameters) -> RepoResult<Repo> {
+    Repo::create(store, new_repo(seed, parameters))
+}
+
+fn new_repo(seed: u64, parameters: Parameters) -> NewRepo {
     let mut bytes = [0xc; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let slot = NewSlot {
-        credential: Credential::Random(Key::new([7; 32])),
+        credential: credential(),
         is_recovery: false,
         capability: Capability::Owner,
         cost: ArgonCost::default(),
         label: "test".into(),
     };
-    let new = NewRepo {
+    NewRepo {
         parameters,
         slots: vec![slot],
         family: None,
         created: Timestamp::default(),
         seed: Seed::new(bytes),
-    };
-    Repo::create(store, new)
+    }
 }

@@ -1,0 +1,6 @@
+//! Databases of real servers, dumped into a repository and brought back.
+
+mod mariadb;
+mod others;
+mod postgres;
+mod world;

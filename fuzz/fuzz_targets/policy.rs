@@ -1,0 +1,4 @@
+//! Feeds `fuzz::inputs::policy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::inputs::policy(data));

@@ -1,0 +1,4 @@
+//! Feeds `fuzz::formats::shares`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::formats::shares(data));
