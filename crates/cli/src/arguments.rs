@@ -4,6 +4,7 @@
 //! process lists; files, commands and the environment carry them.
 
 use crate::commands;
+use crate::logs::LogFormat;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ Examples:
   lifeboat check --read-data -r /mnt/disk/backup    prove that every byte can be read
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 some source data unreadable, 5 damage found,
-10 no repository, 12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 130/143 cancelled.
+10 no repository, 12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 75 nothing done on purpose,
+130/143 cancelled.
 
 Logins: LIFEBOAT_SFTP_PASSWORD, LIFEBOAT_SFTP_KEY_FILE and LIFEBOAT_SFTP_KEY_PASSPHRASE,
 LIFEBOAT_WEBDAV_USER and LIFEBOAT_WEBDAV_PASSWORD, AWS_ACCESS_KEY_ID and the others of the AWS tools.";
@@ -34,7 +36,13 @@ pub(crate) struct Arguments {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Repository: a folder, or a URL such as sftp://host/folder, s3://bucket/folder, webdavs://host/folder
+    /// Configuration file [default: ~/.config/lifeboat/lifeboat.toml, else /etc/lifeboat/lifeboat.toml; env:
+    /// LIFEBOAT_CONFIG]
+    #[arg(hide_short_help = true, short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Repository: a folder, a URL such as sftp://host/folder, s3://bucket/folder, webdavs://host/folder, or a
+    /// name of the configuration
     #[arg(
         short,
         long,
@@ -69,6 +77,11 @@ pub(crate) struct Global {
           conflicts_with_all = ["password_file", "password_command", "key_file"])]
     pub(crate) recovery_key: Option<Option<PathBuf>>,
 
+    /// Unlock with shares of the recovery key: once for each share's file
+    #[arg(hide_short_help = true, long, global = true, value_name = "FILE",
+          conflicts_with_all = ["password_file", "password_command", "key_file", "recovery_key"])]
+    pub(crate) recovery_share: Vec<PathBuf>,
+
     /// Folder for files that save time [default: ~/.cache/lifeboat]
     #[arg(
         long,
@@ -87,6 +100,7 @@ pub(crate) struct Global {
     /// Trust the certificates in this PEM file, too
     #[arg(
         long,
+        visible_alias = "ca",
         global = true,
         value_name = "FILE",
         env = "LIFEBOAT_CACERT",
@@ -103,9 +117,19 @@ pub(crate) struct Global {
     #[arg(hide_short_help = true, long, global = true, value_name = "RATE")]
     pub(crate) limit_download: Option<String>,
 
+    /// Memory that a backup or restore may use for speed: reading ahead, packs and ranges on their way
+    /// (64M and more)
+    #[arg(hide_short_help = true, long, global = true, value_name = "SIZE", default_value = "96M", env = "LIFEBOAT_MEMORY",
+          value_parser = crate::sizes::parse_memory)]
+    pub(crate) memory: engine::MemoryBudget,
+
     /// Try again for so many seconds when the storage does not answer
     #[arg(hide_short_help = true, long, global = true, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) retry_for: u32,
+
+    /// Go on although the repository shows an older state than this machine has seen, and believe it from now on
+    #[arg(hide_short_help = true, long, global = true)]
+    pub(crate) accept_rollback: bool,
 
     /// Say only what went wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -118,6 +142,17 @@ pub(crate) struct Global {
     /// Print results as JSON lines
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// Log to standard error instead of talking: lines with time, level and fields
+    #[arg(
+        hide_short_help = true,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        env = "LIFEBOAT_LOG_FORMAT"
+    )]
+    pub(crate) log_format: Option<LogFormat>,
 
     /// Print without colours [env: NO_COLOR]
     #[arg(hide_short_help = true, long, global = true)]
@@ -141,13 +176,36 @@ pub(crate) enum Command {
     Dump(commands::dump::Args),
     Diff(commands::diff::Args),
     Restore(Box<commands::restore::Args>),
+    RestoreDb(Box<commands::restore_db::Args>),
     Check(commands::check::Args),
+    Scrub(commands::scrub::Args),
+    Repair(commands::repair::Args),
+    Sync(commands::sync::Args),
+    Copy(commands::copy::Args),
+    Status(Box<commands::status::Args>),
+    Log(commands::log::Args),
+    Setup(Box<commands::setup::Args>),
+    Run(commands::run::Args),
+    Daemon(commands::daemon::Args),
+    Schedule(commands::schedule::Args),
+    Pause(commands::pause::Args),
+    Resume(commands::pause::ResumeArgs),
+    Config(commands::config::Args),
     Stats(commands::stats::Args),
     Key(commands::key::Args),
-    Forget(commands::forget::Args),
+    Forget(Box<commands::forget::Args>),
+    Prune(commands::prune::Args),
+    Hold(commands::hold::Args),
+    Trust(commands::trust::Args),
     Repo(commands::repo::Args),
     Excludes(commands::excludes::Args),
     Tag(commands::tag::Args),
+    Rewrite(commands::rewrite::Args),
+    Drill(commands::drill::Args),
+    Report(commands::report::Args),
+    Kit(commands::kit::Args),
+    Plan(commands::plan::Args),
+    Recover(Box<commands::recover::Args>),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
     Version(commands::version::Args),
@@ -157,7 +215,31 @@ impl Command {
     /// Whether a signal must not end it between two steps.
     pub(crate) fn changes_something(&self) -> bool {
         use Command::*;
-        matches!(self, Init(_) | Backup(_) | Restore(_) | Dump(_) | Key(_) | Forget(_) | Tag(_) | Repo(_))
+        matches!(
+            self,
+            Init(_)
+                | Backup(_)
+                | Restore(_)
+                | RestoreDb(_)
+                | Dump(_)
+                | Key(_)
+                | Forget(_)
+                | Prune(_)
+                | Sync(_)
+                | Copy(_)
+                | Hold(_)
+                | Trust(_)
+                | Tag(_)
+                | Kit(_)
+                | Report(_)
+                | Rewrite(_)
+                | Plan(_)
+                | Drill(_)
+                | Recover(_)
+                | Repo(_)
+                | Run(_)
+                | Setup(_)
+        )
     }
 }
 

@@ -1,47 +1,52 @@
 //! The bytes of a saved file, in order, written somewhere.
 
-use crate::error::{Failure, Outcome, local};
+use crate::display::DisplayName;
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::snapspec;
 use format::id::BlobKind;
-use format::tree::{Entry, Extent, XattrSet, Xattrs};
-use repo::browse;
+use format::snapshot::Snapshot;
+use format::tree::{Entry, Marks, XattrSet, Xattrs};
+use repo::erasures::Erased;
 use repo::reader::Reader;
-use std::io::{self, Write};
+use std::io::Write;
 
-/// Zeros are written in pieces of this size.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
-/// Writes the contents of a file. Holes become zeros.
-pub(crate) fn copy(reader: &Reader, entry: &Entry, out: &mut dyn Write) -> Outcome<()> {
-    let failed = |e: io::Error| local("cannot write the contents", e);
-    for extent in browse::extents(reader, entry)? {
-        match extent {
-            Extent::Data { id, repeat, .. } => {
-                let blob = reader.read(BlobKind::Data, &id)?;
-                for _ in 0..repeat {
-                    out.write_all(&blob).map_err(failed)?;
-                }
-            }
-            Extent::Hole { len_bytes } => zeros(len_bytes, out).map_err(failed)?,
+/// What was erased from a snapshot; an error if the path is part of it, for then nothing of it comes back.
+pub(crate) fn erased(reader: &Reader, snapshot: &Snapshot, path: &[Vec<u8>]) -> Outcome<Erased> {
+    let erased = Erased::of(reader.repo(), snapshot)?;
+    match erased.covers(path) {
+        true => {
+            let name = DisplayName(&snapspec::written(path)).to_string();
+            let what = format!("{name} was erased from the history of snapshot {}", snapshot.short_id());
+            Err(Failure::new(Exit::Refused, what))
         }
+        false => Ok(erased),
     }
-    Ok(())
 }
 
-fn zeros(len_bytes: u64, out: &mut dyn Write) -> io::Result<()> {
-    let mut left = len_bytes;
-    while left > 0 {
-        let piece = left.min(ZEROS.len() as u64);
-        out.write_all(&ZEROS[..piece as usize])?;
-        left -= piece;
+/// What is said of a file without contents.
+pub(crate) const LACKING: &str = "it could not be read when it was saved; the snapshot has no contents of it";
+
+/// Whether the snapshot has the name of a file and its length, but nothing of its contents.
+pub(crate) fn are_lacking(entry: &Entry) -> bool {
+    entry.marks.has(Marks::UNREADABLE)
+}
+
+/// Writes the contents of a file. Holes become zeros. Fails, having written nothing, where the snapshot has none.
+pub(crate) fn copy(reader: &Reader, entry: &Entry, out: &mut dyn Write) -> Outcome<()> {
+    if are_lacking(entry) {
+        return Err(Failure::new(Exit::Partial, LACKING));
     }
-    Ok(())
+    match engine::contents::write_contents(reader, entry, out) {
+        Ok(_) => Ok(()),
+        Err(Ok(e)) => Err(local("cannot write the contents", e)),
+        Err(Err(e)) => Err(e.into()),
+    }
 }
 
 /// The extended attributes of an entry.
 pub(crate) fn xattrs(reader: &Reader, entry: &Entry) -> Outcome<XattrSet> {
     let decode = |bytes: &[u8]| {
-        XattrSet::decode(bytes)
-            .map_err(|e| Failure::new(crate::error::Exit::Damage, "cannot read attributes").because(e))
+        XattrSet::decode(bytes).map_err(|e| Failure::new(Exit::Damage, "cannot read attributes").because(e))
     };
     match &entry.class.xattrs {
         Xattrs::None => Ok(XattrSet::default()),

@@ -8,6 +8,7 @@ use crate::error::{Failure, Outcome, local};
 use crate::folders;
 use indicatif::MultiProgress;
 use serde_json::{Value, json};
+use service::logging::TARGET;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub(crate) struct Output {
     pub(crate) is_terminal: bool,
     /// Whether progress is drawn.
     pub(crate) draws_progress: bool,
+    /// Whether what would be said is logged instead.
+    pub(crate) logs: bool,
     color: bool,
     bars: MultiProgress,
     results: Arc<Mutex<BufWriter<Stdout>>>,
@@ -31,6 +34,7 @@ impl Output {
     pub(crate) fn new(global: &Global) -> Self {
         let errors_to_terminal = io::stderr().is_terminal();
         let dumb = folders::variable("TERM").is_some_and(|term| term == "dumb");
+        let logs = crate::logs::begin(global);
         let plain = global.no_color || dumb || folders::variable("NO_COLOR").is_some();
         Output {
             json: global.json,
@@ -41,7 +45,9 @@ impl Output {
                 && !dumb
                 && !global.quiet
                 && !global.no_progress
-                && !global.json,
+                && !global.json
+                && !logs,
+            logs,
             color: errors_to_terminal && !plain,
             bars: MultiProgress::new(),
             results: Arc::new(Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()))),
@@ -100,6 +106,9 @@ impl Output {
 
     /// Something to worry about.
     pub(crate) fn warn(&self, text: impl Display) {
+        if self.logs {
+            return tracing::warn!(target: TARGET, event = "warning", "{text}");
+        }
         if self.json {
             self.message(json!({"message_type": "warning", "message": text.to_string()}));
         } else {
@@ -107,9 +116,19 @@ impl Output {
         }
     }
 
+    /// Something to worry about, for who wants to know all.
+    pub(crate) fn detail(&self, text: impl Display) {
+        if self.verbose > 0 {
+            self.warn(text);
+        }
+    }
+
     /// A line to standard error. When that is gone there is nobody to tell.
     pub(crate) fn message(&self, text: impl Display) {
         self.flush().ok();
+        if self.logs {
+            return tracing::info!(target: TARGET, event = "message", "{text}");
+        }
         self.bars.suspend(|| writeln!(io::stderr().lock(), "{text}").ok());
     }
 
@@ -119,6 +138,10 @@ impl Output {
 
     /// The last words of a run that failed.
     pub(crate) fn failure(&self, failure: &Failure) {
+        if self.logs {
+            let (code, hint) = (failure.exit as i32, failure.hint_text().unwrap_or_default());
+            return tracing::error!(target: TARGET, event = "exit_error", code, hint, "{}", failure.message());
+        }
         if self.json {
             let code = failure.exit as i32;
             let mut object =

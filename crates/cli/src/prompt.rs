@@ -111,8 +111,12 @@ pub(crate) fn new_password() -> Outcome<Zeroizing<String>> {
     }
 }
 
+/// Asks for a line that may be seen.
+pub(crate) fn line(question: &str) -> Outcome<String> {
+    ask(question, false).map(|line| line.to_string())
+}
+
 /// Asks a question whose answer is yes or no; only a whole `yes` is one.
-#[cfg(feature = "sftp")]
 pub(crate) fn yes(question: &str) -> Outcome<bool> {
     let answer = ask(&format!("{question} (yes/no): "), false)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))

@@ -1,40 +1,33 @@
 //! A run of the program: its options, its way to the user, and the repository it opens.
 //!
 //! Collects what the library crates must not look for themselves: environment, folders, credentials,
-//! the name of this machine.
+//! the name of this machine. How a place is opened is told in `service::open`.
 
 use crate::arguments::Global;
 use crate::credentials;
-use crate::display::{safe, shell_word};
-use crate::error::{Exit, Failure, Outcome, local};
+use crate::error::{Failure, Outcome};
 use crate::folders;
 use crate::output::Output;
 use crate::prompt;
 use crate::signals::Cancel;
 use crate::sizes;
-use format::id::{PackId, RepoId};
+use format::id::RepoId;
+use format::snapshot::Snapshot;
 use repo::cache::Cache;
-use repo::reader::Reader;
 use repo::seed::Seed;
+use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
-use repo::{Credential, OpenOptions, Repo, RepoError};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-use storage::{
-    CacheOptions, CacheStore, ErrorKind, Location, RetryOptions, Store, StoreError, ThrottleOptions,
-};
-
-/// What the probe of a server noted that accepts "only if new" and replaces all the same.
-pub(crate) const CREATE_NEW_REPLACES: &str = "create_new=replaces";
-/// Bytes of tree packs kept on this machine for repositories elsewhere.
-const TREE_CACHE_BYTES: u64 = 2 << 30;
-const TREE_OBJECT_BYTES_MAX: u64 = 32 << 20;
-/// From this waiting time on, a person is told about it.
-const LONG_WAIT: Duration = Duration::from_secs(1);
-/// How often a person may mistype a password.
-const PASSWORD_TRIES: usize = 3;
+use repo::{Credential, Repo};
+use service::config::{Loaded, Repository};
+pub(crate) use service::open::Opened;
+use service::open::{Opener, Place, Unlock};
+use service::person::{Person, UnknownHost};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use storage::{Location, Store, ThrottleOptions};
+use zeroize::Zeroizing;
 
 /// A run of the program.
 #[derive(Clone)]
@@ -42,102 +35,185 @@ pub(crate) struct Session {
     pub(crate) global: Global,
     pub(crate) out: Output,
     pub(crate) cancel: Cancel,
+    pub(crate) loaded: Arc<OnceLock<Option<Arc<Loaded>>>>,
 }
 
-/// A repository that is open.
-pub(crate) struct Opened {
-    pub(crate) repo: Arc<Repo>,
-    pub(crate) credential: Credential,
-    cache: Cache,
+/// Whether a word may be the name of a repository in the configuration.
+fn may_be_name(word: &str) -> bool {
+    !word.contains(['/', ':']) && !word.starts_with('.')
 }
 
-impl Opened {
-    /// Loads the index.
-    pub(crate) fn reader(&self) -> Outcome<Arc<Reader>> {
-        Ok(Arc::new(Reader::open(self.repo.clone(), self.cache.clone())?))
-    }
+/// How the other repository of a command is unlocked.
+#[derive(clap::Args, Clone, Default)]
+pub(crate) struct OtherSecrets {
+    /// Password of the other repository, in the first line of this file [default: as for -r]
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    from_password_file: Option<PathBuf>,
+    /// Password of the other repository, from this command's output
+    #[arg(hide_short_help = true, long, value_name = "COMMAND", conflicts_with = "from_password_file")]
+    from_password_command: Option<String>,
+    /// Key of the other repository, in this file
+    #[arg(hide_short_help = true, long, value_name = "FILE", conflicts_with_all = ["from_password_file", "from_password_command"])]
+    from_key_file: Option<PathBuf>,
+}
 
-    /// The repository for changing it: nothing else holds it yet.
-    pub(crate) fn into_repo(self) -> (Repo, Credential) {
-        let repo = Arc::into_inner(self.repo).expect("no reader was made before the repository is changed");
-        (repo, self.credential)
+impl OtherSecrets {
+    fn is_empty(&self) -> bool {
+        self.from_password_file.is_none()
+            && self.from_password_command.is_none()
+            && self.from_key_file.is_none()
     }
 }
 
 impl Session {
     /// The one place a command works on.
     pub(crate) fn location(&self) -> Outcome<Location> {
+        Ok(self.place()?.location)
+    }
+
+    /// Every place that is named, else every one of the configuration; with its name there, if it has one.
+    pub(crate) fn all_places(&self) -> Outcome<Vec<(Option<String>, Place)>> {
+        let loaded = self.loaded()?;
+        let names: Vec<OsString> = match &self.global.repo[..] {
+            [] => loaded.iter().flat_map(|l| l.config.repositories.keys()).map(OsString::from).collect(),
+            named => named.to_vec(),
+        };
+        if names.is_empty() {
+            return self.place().map(|place| vec![(None, place)]);
+        }
+        let is_known =
+            |name: &&str| loaded.as_ref().is_some_and(|l| l.config.repositories.contains_key(*name));
+        let known = |word: &OsStr| word.to_str().filter(is_known).map(str::to_string);
+        names.iter().map(|word| Ok((known(word), self.place_named(word)?))).collect()
+    }
+
+    /// The one place a command works on, with how it is unlocked and how fast it may be used.
+    pub(crate) fn place(&self) -> Outcome<Place> {
         match &self.global.repo[..] {
-            [one] => Ok(Location::parse_os(one)?),
+            [one] => self.place_named(one),
+            [] => self.only_place(),
+            _ => Err(Failure::usage("this command works on one repository; -r is given more than once")),
+        }
+    }
+
+    /// The repository of the configuration, where it has just one.
+    fn only_place(&self) -> Outcome<Place> {
+        let names: Vec<String> = match self.loaded()? {
+            Some(loaded) => loaded.config.repositories.keys().cloned().collect(),
+            None => Vec::new(),
+        };
+        match &names[..] {
+            [one] => self.place_named(OsStr::new(one)),
             [] => Err(Failure::usage("no repository is named")
                 .hint("name it with -r PLACE, or in the variable LIFEBOAT_REPOSITORY")),
-            _ => Err(Failure::usage("this command works on one repository; -r is given more than once")),
+            _ => Err(Failure::usage("no repository is named")
+                .hint(format!("name one of the configuration with -r: {}", names.join(", ")))),
+        }
+    }
+
+    /// A place by its name in the configuration, or by its address. A folder that is called like a repository
+    /// of the configuration is written `./NAME`.
+    pub(crate) fn place_named(&self, word: &OsStr) -> Outcome<Place> {
+        if let Some(name) = word.to_str().filter(|word| may_be_name(word))
+            && let Some(loaded) = self.loaded()?
+            && let Some(repository) = loaded.config.repositories.get(name)
+        {
+            let folders = folders::folders();
+            let mut place =
+                service::config::place::place(name, repository, &folders::environment(), &folders)?;
+            let [first, last] = self.unlocks();
+            place.unlock = service::config::place::first_of(vec![first, place.unlock, last]);
+            let limits = self.throttle()?;
+            place.throttle = ThrottleOptions {
+                upload_bytes_per_s: limits.upload_bytes_per_s.or(place.throttle.upload_bytes_per_s),
+                download_bytes_per_s: limits.download_bytes_per_s.or(place.throttle.download_bytes_per_s),
+            };
+            return Ok(place);
+        }
+        self.place_at(Location::parse_os(word)?)
+    }
+
+    /// What unlocks before the configuration is asked, and what where it names nothing.
+    pub(crate) fn unlocks(&self) -> [Unlock; 2] {
+        let global = self.global.clone();
+        [Arc::new(move || credentials::from_options(&global)), Arc::new(credentials::from_environment)]
+    }
+
+    /// What the configuration says about the repository that `-r` names.
+    pub(crate) fn described(&self) -> Outcome<Option<Repository>> {
+        let name = match &self.global.repo[..] {
+            [one] => one.to_str().filter(|word| may_be_name(word)).map(str::to_string),
+            _ => None,
+        };
+        let (Some(name), Some(loaded)) = (name, self.loaded()?) else { return Ok(None) };
+        Ok(loaded.config.repositories.get(&name).cloned())
+    }
+
+    /// Where the configuration is, if there is one.
+    pub(crate) fn configuration_path(&self) -> Option<PathBuf> {
+        service::config::find(self.global.config.as_deref(), &folders::environment(), &folders::folders())
+    }
+
+    /// The configuration, if there is one.
+    pub(crate) fn loaded(&self) -> Outcome<Option<Arc<Loaded>>> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded.clone());
+        }
+        let loaded = match self.configuration_path() {
+            Some(path) => Some(Arc::new(service::config::load(&path, &folders::folders())??)),
+            None => None,
+        };
+        Ok(self.loaded.get_or_init(|| loaded).clone())
+    }
+
+    /// The configuration, which must be there.
+    pub(crate) fn configuration(&self) -> Outcome<Arc<Loaded>> {
+        self.loaded()?.ok_or_else(|| {
+            let folders = folders::folders();
+            let places: Vec<String> = service::config::load::candidates(&folders)
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            Failure::usage(format!("there is no configuration: neither {}", places.join(" nor ")))
+                .hint("make one with: lifeboat setup; or name it with -c FILE")
+        })
+    }
+
+    /// A place, unlocked as the options and the environment say.
+    pub(crate) fn place_at(&self, location: Location) -> Outcome<Place> {
+        let global = self.global.clone();
+        Ok(Place {
+            throttle: self.throttle()?,
+            unlock: Arc::new(move || credentials::given(&global)),
+            ..Place::at(location)
+        })
+    }
+
+    /// What opens places for this run.
+    pub(crate) fn opener(&self) -> Opener {
+        let mut folders = folders::folders();
+        if let Some(cache) = &self.global.cache_dir {
+            folders.cache.clone_from(cache);
+        }
+        Opener {
+            environment: folders::environment(),
+            folders,
+            cacert: self.global.cacert.clone(),
+            keeps_cache: !self.global.no_cache,
+            retry_for: Duration::from_secs(self.global.retry_for.into()),
+            accept_rollback: self.global.accept_rollback,
+            user: user_name(),
+            person: Arc::new(Terminal { out: self.out.clone(), cancel: self.cancel.clone() }),
         }
     }
 
     /// Opens a place. `begins` lets a missing folder be made.
     pub(crate) fn store(&self, location: &Location, begins: bool) -> Outcome<Arc<dyn Store>> {
-        self.store_with(location, begins, false)
-    }
-
-    fn store_with(&self, location: &Location, begins: bool, look_first: bool) -> Outcome<Arc<dyn Store>> {
-        let pem = self.global.cacert.as_ref().map(std::fs::read).transpose();
-        let pem = pem.map_err(|e| local("cannot read the certificates", e))?;
-        let lookup = |name: &str| folders::variable(name);
-        let mut options = storage::OpenOptions {
-            remote: storage::RemoteOptions {
-                lookup: Some(&lookup),
-                extra_roots_pem: pem.as_deref(),
-                look_before_create: look_first,
-            },
-            retry: self.retry(),
-            throttle: self.throttle()?,
-            #[cfg(feature = "sftp")]
-            sftp: self.sftp(),
-            ..storage::OpenOptions::default()
+        let place = match self.place() {
+            Ok(place) if place.location == *location => place,
+            _ => self.place_at(location.clone())?,
         };
-        if begins {
-            options = options.creating_folder();
-        }
-        storage::open(location, &options).map_err(|e| self.cannot_open(location, e))
-    }
-
-    fn cannot_open(&self, location: &Location, error: StoreError) -> Failure {
-        let place = location.to_string();
-        let hint = match error.kind() {
-            ErrorKind::NoSuchPlace => return no_repository(&place),
-            ErrorKind::UntrustedServer => Some(
-                "connect once at a terminal and compare the fingerprint, or add the key to ~/.ssh/known_hosts",
-            ),
-            ErrorKind::Transient => {
-                Some("--retry-for SECONDS waits longer for a storage that is away for a while")
-            }
-            _ => None,
-        };
-        let failure = Failure::from(error).during(format!("cannot open {}", safe(&place)));
-        failure.hint_if_none(|| hint.map(str::to_string))
-    }
-
-    /// Waits in small steps, so that a signal ends it.
-    fn retry(&self) -> RetryOptions {
-        let (cancel, out, told) = (self.cancel.clone(), self.out.clone(), AtomicBool::new(false));
-        let budget = Duration::from_secs(self.global.retry_for.into());
-        let wait = move |time: Duration| {
-            if time > LONG_WAIT && !told.swap(true, Ordering::Relaxed) {
-                out.info(format!("the storage does not answer; trying for up to {} s", budget.as_secs()));
-            }
-            let until = Instant::now() + time;
-            while Instant::now() < until {
-                if cancel.is_set() {
-                    return ControlFlow::Break(());
-                }
-                std::thread::sleep(
-                    Duration::from_millis(50).min(until.saturating_duration_since(Instant::now())),
-                );
-            }
-            ControlFlow::Continue(())
-        };
-        RetryOptions { budget, wait: Arc::new(wait), ..RetryOptions::default() }
+        self.opener().store(&place, begins)
     }
 
     fn throttle(&self) -> Outcome<ThrottleOptions> {
@@ -151,131 +227,93 @@ impl Session {
         })
     }
 
-    #[cfg(feature = "sftp")]
-    fn sftp(&self) -> storage::sftp::SftpOptions {
-        use storage::sftp::{HostKeyDecision, HostKeyInfo, Secret, SftpOptions};
-        let mut options = SftpOptions::new(folders::configuration().join("known_hosts"));
-        options.use_home(&folders::home());
-        options.agent_socket = folders::path_variable("SSH_AUTH_SOCK");
-        options.password = folders::variable("LIFEBOAT_SFTP_PASSWORD").map(Secret::new);
-        options.key_passphrase = folders::variable("LIFEBOAT_SFTP_KEY_PASSPHRASE").map(Secret::new);
-        if let Some(key) = folders::path_variable("LIFEBOAT_SFTP_KEY_FILE") {
-            options.key_files.insert(0, key);
-        }
-        options.default_user = Some(user_name());
-        let out = self.out.clone();
-        options.on_unknown_host = Arc::new(move |host: &HostKeyInfo| {
-            if !prompt::is_possible() {
-                return HostKeyDecision::Refuse;
-            }
-            let HostKeyInfo { host, port, key_type, fingerprint } = host;
-            out.message(format!(
-                "The server {} (port {port}) is not known yet.\nIts {} key has the fingerprint {}",
-                safe(host),
-                safe(key_type),
-                safe(fingerprint)
-            ));
-            match out.bars().suspend(|| prompt::yes("Is that the right one?")) {
-                Ok(true) => HostKeyDecision::Remember,
-                _ => HostKeyDecision::Refuse,
-            }
-        });
-        options
-    }
-
     /// Opens the repository.
     pub(crate) fn open(&self) -> Outcome<Opened> {
-        let location = self.location()?;
-        let mut store = self.store(&location, false)?;
-        let place = location.to_string();
-        let given = credentials::given(&self.global).or_else(|failure| {
-            // Where there is no repository, a key that is not there yet is no mistake.
-            Repo::peek(&*store).map_err(|e| open_failure(&place, e))?;
-            Err(failure)
-        })?;
-        let is_remote = !store.capabilities().local;
-        let mut known_id = None;
-        if given.is_none() || (is_remote && !self.global.no_cache) {
-            let id = Repo::peek(&*store).map_err(|e| open_failure(&place, e))?.repo;
-            known_id = Some(id);
-            if is_remote {
-                store = self.with_tree_cache(store, &id);
-            }
-        }
-        let credential = match (given, known_id) {
-            (Some(given), _) => Some(given),
-            (None, Some(id)) => credentials::machine_key(&id)?,
-            (None, None) => None,
-        };
-        let (repo, credential) = match credential {
-            Some(credential) => (open_with(&store, &credential, &place)?, credential),
-            None => self.open_by_asking(&store, &place)?,
-        };
-        let repo = self.minding_the_probe(repo, &location)?;
-        Ok(self.adopt(repo, credential))
+        self.opener().open(&self.place()?)
     }
 
-    /// Asks for the password, a few times.
-    fn open_by_asking(&self, store: &Arc<dyn Store>, place: &str) -> Outcome<(Repo, Credential)> {
-        if !prompt::is_possible() {
-            return Err(credentials::nothing_given(place));
+    /// Opens another repository than the one that `-r` names: by a password or key of its own, else by the same.
+    pub(crate) fn open_other(&self, place: &OsStr, secrets: &OtherSecrets) -> Outcome<Opened> {
+        self.opener().open(&self.other_place(place, secrets)?)
+    }
+
+    /// Where that is, and how it is unlocked.
+    pub(crate) fn other_place(&self, place: &OsStr, secrets: &OtherSecrets) -> Outcome<Place> {
+        let mut other = self.clone();
+        if !secrets.is_empty() {
+            other.global.password_file.clone_from(&secrets.from_password_file);
+            other.global.password_command.clone_from(&secrets.from_password_command);
+            other.global.key_file.clone_from(&secrets.from_key_file);
+            other.global.recovery_key = None;
         }
-        let mut tries = 1;
-        loop {
-            let credential = credentials::password_of(prompt::secret("Password")?);
-            match open_with(store, &credential, place) {
-                Ok(repo) => return Ok((repo, credential)),
-                Err(failure) if failure.exit == Exit::WrongPassword && tries < PASSWORD_TRIES => {
-                    self.out.message("that is not the password");
-                    tries += 1;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
+        other.place_named(place)
     }
 
     /// Takes a repository that was just made.
     pub(crate) fn adopt(&self, repo: Repo, credential: Credential) -> Opened {
-        let cache = self.cache(&repo.identity().repo);
-        Opened { repo: Arc::new(repo), credential, cache }
+        self.opener().adopt(repo, credential)
     }
 
-    /// A server that was seen to replace what must be new is looked at before each new object.
-    fn minding_the_probe(&self, repo: Repo, location: &Location) -> Outcome<Repo> {
-        if !repo.parameters().probed.iter().any(|word| word == CREATE_NEW_REPLACES) {
-            return Ok(repo);
-        }
-        let store = self.store_with(location, false, true)?;
-        Ok(repo.with_store(self.with_tree_cache(store, &repo.identity().repo)))
+    /// All snapshots, unless the repository shows an older state than this machine has seen.
+    pub(crate) fn snapshots(&self, repo: &Repo) -> Outcome<SnapshotList> {
+        self.opener().snapshots(&self.place()?, repo)
+    }
+
+    /// Remembers a snapshot that this machine just made, so that nobody can hide it.
+    pub(crate) fn remember_head(&self, repo: &Repo, snapshot: &Snapshot) {
+        self.opener().remember_head(repo, snapshot);
     }
 
     /// The files on this machine that save time with a repository.
     pub(crate) fn cache(&self, repo: &RepoId) -> Cache {
-        if self.global.no_cache {
-            return Cache::none();
-        }
-        Cache::at(self.cache_folder().join(repo::names::cache_folder(repo)))
+        self.opener().cache(repo)
+    }
+}
+
+/// The person at this terminal, if there is one.
+struct Terminal {
+    out: Output,
+    cancel: Cancel,
+}
+
+impl Person for Terminal {
+    fn message(&self, text: &str) {
+        self.out.message(text);
     }
 
-    fn cache_folder(&self) -> std::path::PathBuf {
-        self.global.cache_dir.clone().unwrap_or_else(folders::cache)
+    fn info(&self, text: &str) {
+        self.out.info(text);
     }
 
-    fn with_tree_cache(&self, store: Arc<dyn Store>, repo: &RepoId) -> Arc<dyn Store> {
-        if self.global.no_cache {
-            return store;
+    fn warn(&self, text: &str) {
+        self.out.warn(text);
+    }
+
+    fn detail(&self, text: &str) {
+        self.out.detail(text);
+    }
+
+    fn password(&self, question: &str) -> Option<Outcome<Zeroizing<String>>> {
+        prompt::is_possible().then(|| prompt::secret(question))
+    }
+
+    fn trusts(&self, unknown: &UnknownHost<'_>) -> bool {
+        use crate::display::safe;
+        if !prompt::is_possible() {
+            return false;
         }
-        let verify = |name: &storage::ObjectName, bytes: &[u8]| {
-            PackId::from_hex(name.file_name()).is_some_and(|id| blake3::hash(bytes).as_bytes() == &id.0)
-        };
-        let options = CacheOptions {
-            folder: self.cache_folder().join(repo::names::cache_folder(repo)).join("objects"),
-            prefixes: vec![repo::names::TREES.to_string()],
-            bytes_max: TREE_CACHE_BYTES,
-            object_bytes_max: TREE_OBJECT_BYTES_MAX,
-            verify: Arc::new(verify),
-        };
-        Arc::new(CacheStore::new(store, options))
+        let UnknownHost { host, port, key_type, fingerprint } = unknown;
+        self.out.message(format!(
+            "The server {} (port {port}) is not known yet.\nIts {} key has the fingerprint {}",
+            safe(host),
+            safe(key_type),
+            safe(fingerprint)
+        ));
+        self.out.bars().suspend(|| prompt::yes("Is that the right one?")).unwrap_or(false)
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.is_set()
     }
 }
 
@@ -296,38 +334,5 @@ pub(crate) fn host_name() -> String {
 
 /// The name of the user who runs the program.
 pub(crate) fn user_name() -> String {
-    let names = ["USER", "LOGNAME"].iter().find_map(|name| folders::variable(name));
-    names.unwrap_or_else(|| match rustix::process::getuid() {
-        uid if uid.is_root() => "root".to_string(),
-        uid => uid.as_raw().to_string(),
-    })
-}
-
-fn no_repository(place: &str) -> Failure {
-    Failure::new(Exit::NoRepository, format!("cannot open {}: there is no repository there", safe(place)))
-        .hint(format!("lifeboat init -r {}", shell_word(place)))
-}
-
-fn open_failure(place: &str, error: RepoError) -> Failure {
-    match error {
-        RepoError::NoRepository { .. } => no_repository(place),
-        RepoError::WrongSecret { slots, tried, .. } => {
-            let what = match slots {
-                0 => format!("cannot open {}: none of its key slots opens with a {tried}", safe(place)),
-                _ => format!("cannot open {}: wrong {tried}", safe(place)),
-            };
-            let hint = format!("lifeboat -r {} --recovery-key snapshots", shell_word(place));
-            Failure::new(Exit::WrongPassword, what).hint(hint)
-        }
-        other => Failure::from(other).during(format!("cannot open {}", safe(place))),
-    }
-}
-
-fn open_with(store: &Arc<dyn Store>, credential: &Credential, place: &str) -> Outcome<Repo> {
-    let repo = Repo::open(store.clone(), credential, &OpenOptions::default());
-    let repo = repo.map_err(|e| open_failure(place, e))?;
-    let place = store.capabilities();
-    // A distant place answers many small requests at once as fast as one.
-    let fetchers = if place.local { 0 } else { place.parallel_requests.clamp(1, 16) };
-    Ok(repo.with_fetchers(Workers(fetchers)))
+    service::audit::user(&folders::environment())
 }

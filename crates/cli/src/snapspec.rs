@@ -29,6 +29,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// Whether nothing was asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host.is_empty() && self.tag.is_empty() && self.path.is_empty()
+    }
+
     /// Whether a snapshot is looked at: one of the machines, one of the tag lists, all of the paths.
     pub(crate) fn accepts(&self, snapshot: &Snapshot) -> bool {
         let has_all = |list: &String| list.split(',').all(|tag| snapshot.tags.iter().any(|t| t == tag));
@@ -40,7 +45,8 @@ impl Filter {
     }
 }
 
-fn full_path(path: &Path) -> PathBuf {
+/// A path as a snapshot names its sources.
+pub(crate) fn full_path(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 

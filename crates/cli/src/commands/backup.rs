@@ -1,19 +1,24 @@
 //! `lifeboat backup`: reads sources once and publishes a snapshot of them.
 
-use super::init::{self, NewKeys, NewOptions};
+mod copies;
+mod described;
+
+use super::init::NewOptions;
 use super::rules::RuleArgs;
 use super::version::PROGRAM;
 use crate::credentials;
 use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::progress::Reporter;
-use crate::session::{Opened, Session, host_name, processors, seed, user_name};
+use crate::session::{Session, host_name, processors, seed, user_name};
 use crate::snapspec::{Filter, SnapSpec};
-use crate::writer_state::WriterState;
 use crate::{folders, sizes, time};
+use copies::{Target, Targets};
+use described::Described;
 use engine::backup::{FixedChunkPolicy, choose_parent};
 use engine::{BackupOutcome, BackupRequest, Severity, Source};
 use format::codec::Level;
+use format::keep::Trust;
 use format::keys::Capability;
 use format::kind::Timestamp;
 use format::snapshot::{Mode, Snapshot};
@@ -22,6 +27,9 @@ use host::{WalkOptions, files_from, sources};
 use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
 use serde_json::{Map, Value, json};
+use service::config::sources::Ransomware;
+use service::signals;
+use service::writer_state::WriterState;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,7 +43,10 @@ Examples:
   lifeboat backup --init -r /mnt/disk/backup ~          make the repository if there is none
   lifeboat backup ~ --exclude '*.iso' --exclude-caches  leave things out
   lifeboat backup / -x --exclude-file /etc/excludes     one file system
+  lifeboat backup -r /mnt/disk/backup -r sftp://nas/backup ~
+                                                        two copies, read once; one that is away gets it later
   lifeboat backup --full ~                              read and prove every byte again
+  lifeboat backup -s shop                               a source of the configuration, such as a database
   lifeboat backup --stdin-filename db.sql --stdin-from-command -- pg_dump mydb
 
 Exit code 3: the snapshot was made, but some files could not be read; they are named.")]
@@ -43,6 +54,13 @@ pub(crate) struct Args {
     /// Files and folders
     #[arg(value_name = "SOURCE")]
     pub(crate) sources: Vec<OsString>,
+
+    /// Back up this source of the configuration, to the repositories of its jobs or those of -r
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = [
+        "sources", "files_from", "files_from_verbatim", "files_from_raw", "stdin", "stdin_from_command",
+        "one_file_system", "ignore_inode",
+    ])]
+    pub(crate) source: Option<String>,
 
     /// Make the repository if there is none
     #[arg(long)]
@@ -110,51 +128,132 @@ pub(crate) struct Args {
     /// Compression level of zstd
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub(crate) compression: i32,
-    /// Files read at the same time [default: twice the processors, at most 16]
+    /// Files read at the same time [default: found out while it runs, from 1 to 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) read_concurrency: Option<u16>,
+    /// Packs on their way at the same time to a distant place, as far as --memory allows
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) upload_concurrency: u16,
 
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
 }
 
-/// Uploads finished at the same time where each costs a round trip.
-const REMOTE_UPLOADS: usize = 4;
+/// Files read at the same time where each costs a round trip and nothing else is slower.
+const READERS_MAX: usize = 32;
+
+/// What is read, and how.
+struct What {
+    source: Source,
+    rules: Arc<host::Rules>,
+    excludes: Vec<String>,
+    walk: WalkOptions,
+    ignore_inode: bool,
+    frozen: Option<host::freeze::Frozen>,
+}
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let described = args.source.as_ref().map(|name| Described::find(session, name, &args)).transpose()?;
+    let session = described.as_ref().map_or(session, |described| &described.session);
     let start = time::now();
-    let source = source(session, &args)?;
-    let rules = args.rules.rules()?;
-    let (opened, new_keys) = open_or_create(session, &args)?;
-    if opened.repo.capability() != Capability::Owner {
+    let named = match described {
+        Some(_) => None,
+        None => Some(what(session, &args)?),
+    };
+    let mut targets = open(session, &args)?;
+    let ended = run_on(session, &args, &mut targets, described.as_ref(), named, start);
+    // However it ended: a repository that was made has a recovery key, and this is the only time to see it.
+    targets.tell_keys(session);
+    ended
+}
+
+fn run_on(
+    session: &Session,
+    args: &Args,
+    targets: &mut Targets,
+    described: Option<&Described>,
+    named: Option<What>,
+    start: Timestamp,
+) -> Outcome<Exit> {
+    if targets.open.iter().any(|target| target.opened.repo.capability() != Capability::Owner) {
         return Err(Failure::new(Exit::Refused, "this key may not back up: it is not an owner's"));
     }
-    let mut request = request(session, &args, source, rules, start)?;
-    choose_mode(session, &args, &opened, &mut request)?;
+    let list = list(session, targets.lead())?;
+    let mut what = match (named, described) {
+        (Some(named), _) => named,
+        (None, Some(described)) => described.capture(&list)?,
+        (None, None) => unreachable!("one of them is there"),
+    };
+    let frozen = what.frozen.take();
+    let readers = targets.readers()?;
+    let mut request = request(session, args, what, described, start)?;
+    choose_mode(session, args, &list, described, &mut request)?;
     let state = open_state(session, args.dry_run)?;
+    let family = targets.lead().opened.repo.identity().family;
     if let Some(state) = &state {
         request.writer = state.writer;
-        request.previous = state.previous(&opened.repo.identity().family);
+        request.previous = state.previous(&family);
     }
-    let mode = request.mode;
+    let (mode, before) = (request.mode, request.parent.clone());
     let reporter = Reporter::new(&session.out, &session.cancel);
-    let outcome = engine::backup(&opened.reader()?, request, &reporter).inspect_err(|_| reporter.finish())?;
+    let outcome = engine::backup_to(&readers, request, &reporter).inspect_err(|_| reporter.finish());
+    service::runner::release(frozen, &session.opener());
+    let outcome = outcome?;
     if let (Some(state), Some(snapshot)) = (&state, &outcome.snapshot) {
-        let kept = state.remember(&opened.repo.identity().family, snapshot.sequence, &outcome.record_hash);
+        let kept = state.remember(&family, snapshot.sequence, &outcome.record_hash);
         kept.unwrap_or_else(|e| session.out.warn(format!("cannot remember the snapshot's number: {e}")));
+    }
+    for (target, _) in targets.open.iter().zip(&outcome.copies).filter(|(_, copy)| copy.is_there()) {
+        remember(session, args, target, &outcome);
     }
     let worst = reporter.conclude();
     tell_missing(session, &outcome);
-    let exit = exit(&outcome, worst);
+    tell_signs(session, before.as_ref(), &outcome);
+    let shrunk = described.is_some_and(|described| described.tell_shrunk(&list, &outcome));
+    let exit = match exit(&outcome, worst) {
+        Exit::Ok if shrunk => Exit::Partial,
+        Exit::Ok => targets.exit(&outcome.copies).unwrap_or(Exit::Ok),
+        exit => exit,
+    };
     if session.out.json {
-        session.out.object(&summary(&args, &outcome, mode, start, reporter.elapsed(), exit))?;
+        let mut object = summary(args, &outcome, mode, start, reporter.elapsed(), exit);
+        object["copies"] = targets.objects(&outcome.copies).into();
+        session.out.object(&object)?;
     } else if !session.out.quiet {
-        tell(session, &args, &outcome, mode, reporter.elapsed())?;
-    }
-    if let Some(keys) = new_keys {
-        keys.tell(session);
+        tell(session, args, targets, &outcome, mode, reporter.elapsed())?;
     }
     Ok(exit)
+}
+
+/// The snapshots that are there.
+fn list(session: &Session, lead: &Target) -> Outcome<SnapshotList> {
+    let list = session.opener().snapshots(&lead.place, &lead.opened.repo)?;
+    for (id, e) in &list.unreadable {
+        session.out.warn(format!("snapshot {} cannot be read: {e}", &id.hex()[..8]));
+    }
+    Ok(list)
+}
+
+/// What this machine, and the repository, should know of a snapshot that was made.
+fn remember(session: &Session, args: &Args, target: &Target, outcome: &BackupOutcome) {
+    let Some(snapshot) = &outcome.snapshot else { return };
+    if args.time.is_some() {
+        // An owner chose this time on purpose; without a word for it, retention would go by the receipt.
+        let (id, record) = (snapshot.id, outcome.record_hash);
+        let word = Trust { snapshot: id, record, time: true, contents: false, made: time::now() };
+        super::trust::confirm_own(session, &target.opened.repo, &word);
+    }
+    session.remember_head(&target.opened.repo, snapshot);
+}
+
+fn open(session: &Session, args: &Args) -> Outcome<Targets> {
+    Targets::open(session, args).map_err(|failure| match (failure.exit, session.location()) {
+        (Exit::NoRepository, Ok(place)) => {
+            let place = place.to_string();
+            failure.hint(format!("lifeboat backup --init -r {} SOURCE...", shell_word(&place)))
+        }
+        _ => failure,
+    })
 }
 
 fn exit(outcome: &BackupOutcome, worst: Option<Severity>) -> Exit {
@@ -164,28 +263,12 @@ fn exit(outcome: &BackupOutcome, worst: Option<Severity>) -> Exit {
     }
 }
 
-fn open_or_create(session: &Session, args: &Args) -> Outcome<(Opened, Option<NewKeys>)> {
-    match session.open() {
-        Err(failure) if failure.exit == Exit::NoRepository && args.init && !args.dry_run => {
-            let location = session.location()?;
-            let created = init::create(session, &location, &args.new)?;
-            session.out.info(format!("created a repository at {}", safe(&location.to_string())));
-            Ok((session.adopt(created.repo, created.credential), Some(created.keys)))
-        }
-        Err(failure) if failure.exit == Exit::NoRepository => {
-            let place = session.location()?.to_string();
-            Err(failure.hint(format!("lifeboat backup --init -r {} SOURCE...", shell_word(&place))))
-        }
-        other => other.map(|opened| (opened, None)),
-    }
-}
-
 /// What this installation is as a writer. A dry run leaves nothing behind, not even that.
 pub(super) fn open_state(session: &Session, dry_run: bool) -> Outcome<Option<WriterState>> {
     if dry_run {
         return Ok(None);
     }
-    match WriterState::open(folders::state(), credentials::random()?) {
+    match WriterState::open(folders::folders().state, credentials::random()?) {
         Ok(state) => Ok(Some(state)),
         Err(e) => {
             session.out.warn(format!("cannot keep the state of this installation: {e}"));
@@ -197,28 +280,29 @@ pub(super) fn open_state(session: &Session, dry_run: bool) -> Outcome<Option<Wri
 fn request(
     session: &Session,
     args: &Args,
-    source: Source,
-    rules: host::Rules,
+    what: What,
+    described: Option<&Described>,
     now: Timestamp,
 ) -> Outcome<BackupRequest> {
     let readers = args.read_concurrency.map_or_else(|| (2 * processors().0).min(16), usize::from);
-    let walk = WalkOptions {
-        one_file_system: args.one_file_system,
-        report_excluded: session.out.verbose > 1,
-        ..WalkOptions::default()
+    let host = described.map_or_else(host_name, Described::host);
+    let tags = described.map(Described::tags).into_iter().flatten().chain(args.tag.iter().cloned());
+    let description = match (&*args.description, described) {
+        ("", Some(described)) => described.description(),
+        (written, _) => written.to_string(),
     };
     Ok(BackupRequest {
-        source,
-        rules: Arc::new(rules),
-        excludes: args.rules.written(),
-        walk,
+        source: what.source,
+        rules: what.rules,
+        excludes: what.excludes,
+        walk: WalkOptions { report_excluded: session.out.verbose > 1, ..what.walk },
         mode: Mode::Incremental,
         parent: None,
         base: None,
-        host: args.host.clone().unwrap_or_else(host_name),
+        host: args.host.clone().unwrap_or(host),
         user: user_name(),
-        tags: args.tag.clone(),
-        description: args.description.clone(),
+        tags: tags.collect(),
+        description,
         time: args.time.as_deref().map(time::parse).transpose()?.unwrap_or(now),
         clock: Arc::new(time::now),
         writer: format::id::WriterId(credentials::random()?),
@@ -226,10 +310,12 @@ fn request(
         seed: seed()?,
         level: Level(args.compression),
         read_workers: Workers(readers),
+        read_workers_max: args.read_concurrency.map_or(READERS_MAX, |_| readers),
         seal_workers: processors(),
-        upload_workers: Workers(REMOTE_UPLOADS),
+        upload_workers: Workers(args.upload_concurrency.into()),
+        memory: session.global.memory,
         fixed_chunks: FixedChunkPolicy::default(),
-        ignore_inode: args.ignore_inode,
+        ignore_inode: what.ignore_inode,
         dry_run: args.dry_run,
         skip_if_unchanged: args.skip_if_unchanged,
         program: PROGRAM.to_string(),
@@ -237,20 +323,25 @@ fn request(
 }
 
 /// Mode, parent and base. The first snapshot of a source reads everything, so it is a full one.
-fn choose_mode(session: &Session, args: &Args, opened: &Opened, request: &mut BackupRequest) -> Outcome<()> {
+fn choose_mode(
+    session: &Session,
+    args: &Args,
+    list: &SnapshotList,
+    described: Option<&Described>,
+    request: &mut BackupRequest,
+) -> Outcome<()> {
     request.mode = match (args.full, args.differential) {
         (true, _) => Mode::Full,
         (_, true) => Mode::Differential,
         _ => Mode::Incremental,
     };
-    let list = SnapshotList::read(&opened.repo)?;
-    for (id, e) in &list.unreadable {
-        session.out.warn(format!("snapshot {} cannot be read: {e}", &id.hex()[..8]));
-    }
     let names = request.source.names();
+    let by_name = described.and_then(|described| described.parent(list, &request.host, request.mode));
     request.parent = match &args.parent {
-        Some(spec) => Some(SnapSpec::parse(spec)?.find(&list, &Filter::default())?.clone()),
-        None => choose_parent(list.visible(), &request.host, &names, request.mode).cloned(),
+        Some(spec) => Some(SnapSpec::parse(spec)?.find(list, &Filter::default())?.clone()),
+        None => {
+            by_name.or_else(|| choose_parent(list.visible(), &request.host, &names, request.mode)).cloned()
+        }
     };
     if request.parent.is_none() && request.mode != Mode::Full {
         if request.mode == Mode::Differential {
@@ -259,6 +350,19 @@ fn choose_mode(session: &Session, args: &Args, opened: &Opened, request: &mut Ba
         request.mode = Mode::Full;
     }
     Ok(())
+}
+
+/// What the command line names.
+fn what(session: &Session, args: &Args) -> Outcome<What> {
+    let walk = WalkOptions { one_file_system: args.one_file_system, ..WalkOptions::default() };
+    Ok(What {
+        source: source(session, args)?,
+        rules: Arc::new(args.rules.rules()?),
+        excludes: args.rules.written(),
+        walk,
+        ignore_inode: args.ignore_inode,
+        frozen: None,
+    })
 }
 
 fn source(session: &Session, args: &Args) -> Outcome<Source> {
@@ -324,6 +428,17 @@ fn stream(session: &Session, args: &Args) -> Outcome<Source> {
     Ok(Source::Stream { name, reader: Box::new(command) })
 }
 
+/// What looks like the work of an encryptor, by the usual limits.
+fn tell_signs(session: &Session, before: Option<&Snapshot>, outcome: &BackupOutcome) {
+    let Some(before) = before else { return };
+    let observed = signals::observe(before, &outcome.stats, outcome.signs);
+    for why in signals::judge(&observed, &Ransomware::default()) {
+        session.out.warn(format!(
+            "this looks as if the files were attacked: {why}; older snapshots are as they were"
+        ));
+    }
+}
+
 fn tell_missing(session: &Session, outcome: &BackupOutcome) {
     for (path, why) in &outcome.missing_sources {
         let bytes = path.as_os_str().as_encoded_bytes();
@@ -376,7 +491,14 @@ fn summary(
     object
 }
 
-fn tell(session: &Session, args: &Args, outcome: &BackupOutcome, mode: Mode, took: Duration) -> Outcome<()> {
+fn tell(
+    session: &Session,
+    args: &Args,
+    targets: &Targets,
+    outcome: &BackupOutcome,
+    mode: Mode,
+    took: Duration,
+) -> Outcome<()> {
     let (out, s) = (&session.out, &outcome.stats);
     let files = s.files_new + s.files_changed + s.files_unmodified;
     let would = if args.dry_run { "would be " } else { "" };
@@ -393,21 +515,26 @@ fn tell(session: &Session, args: &Args, outcome: &BackupOutcome, mode: Mode, too
     let (bytes, took) = (sizes::shown(s.source_bytes), time::clock(took));
     out.line(format!("read     {files} files, {bytes} in {took} ({})", mode.as_str()))?;
     match &outcome.snapshot {
-        Some(snapshot) => saved(session, snapshot),
+        Some(snapshot) => {
+            targets.tell(session, &outcome.copies)?;
+            saved(session, targets, snapshot, s.dirs_new + s.dirs_changed + s.dirs_unmodified == 0)
+        }
         None if args.dry_run => out.line("nothing was stored: this was a dry run"),
         None => out.line("nothing changed: no snapshot was made"),
     }
 }
 
-fn saved(session: &Session, snapshot: &Snapshot) -> Outcome<()> {
+fn saved(session: &Session, targets: &Targets, snapshot: &Snapshot, is_output: bool) -> Outcome<()> {
     session.out.line(format!("snapshot {} saved", snapshot.short_id()))?;
-    let place = shell_word(&session.location()?.to_string());
+    let place = targets.lead().place.shown();
+    let place = shell_word(&place);
     let id = snapshot.short_id();
     match snapshot.sources.first() {
         Some(source) if source.starts_with(b"/") => {
             session.out.info(format!("bring it back with: lifeboat -r {place} restore {id} --target FOLDER"));
         }
-        _ => session.out.info(format!("bring it back with: lifeboat -r {place} dump {id}")),
+        _ if is_output => session.out.info(format!("bring it back with: lifeboat -r {place} dump {id}")),
+        _ => session.out.info(format!("bring it back with: lifeboat -r {place} restore-db {id}")),
     }
     Ok(())
 }

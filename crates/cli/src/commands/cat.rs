@@ -5,7 +5,6 @@ use crate::display::DisplayName;
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::Session;
 use crate::snapspec::{self, Filter, SnapSpec};
-use ::repo::snapshots::SnapshotList;
 use format::kind::Kind;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -24,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
     let spec = SnapSpec::parse(&args.file)?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let snapshot = spec.find(&list, &args.filter)?;
     let path = spec.components(snapshot);
     if path.is_empty() {
@@ -36,6 +35,12 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         let name = DisplayName(&snapspec::written(&path)).to_string();
         return Err(Failure::new(Exit::Failed, format!("{name} is not a file"))
             .hint("bring folders out with: lifeboat dump SNAPSHOT:PATH --archive tar"));
+    }
+    contents::erased(&reader, snapshot, &path)?;
+    if contents::are_lacking(&entry) {
+        let name = DisplayName(&snapspec::written(&path)).to_string();
+        return Err(Failure::new(Exit::Partial, format!("cannot print {name}: {}", contents::LACKING))
+            .hint("look for a snapshot that has it with: lifeboat versions PATH"));
     }
     let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
     contents::copy(&reader, &entry, &mut out)?;

@@ -1,25 +1,40 @@
-//! `lifeboat check`: looks for damage, and names what it hurts. Changes nothing.
+//! `lifeboat check`: looks for damage, and names what it hurts. Changes nothing; what it has read and found whole
+//! it tells the other machines.
 
+use super::verified::{self, Saw};
+use crate::audit;
 use crate::credentials;
-use crate::display::{DisplayName, insert_path, safe};
+use crate::display::{DisplayName, insert_path, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{Session, processors};
 use crate::{sizes, time};
-use ::repo::check::{CheckOptions, CheckReport, Finding, ReadShare, check};
+use ::repo::attest;
+use ::repo::check::{CheckOptions, CheckReport, Coverage, Finding, Hurt, ReadShare, check};
+use ::repo::heads::Gone;
+use ::repo::snapshots::SnapshotList;
+use format::id::SnapshotId;
+use format::kind::Timestamp;
+use format::snapshot::Snapshot;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
+use service::seen_heads;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::time::Instant;
 
 /// Look for damage
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --read-data, everything snapshots need is looked for by name and length.
+Without --read-data, everything snapshots need is looked for by name and length. A snapshot that this
+machine has seen as the newest, and that is gone without having been forgotten, is damage. What is read is
+what no machine has read for the longest time: each tells the others, in the repository, what it
+has found whole.
 
 Examples:
   lifeboat check
   lifeboat check --read-data         read, open and compare every byte
-  lifeboat check --read-data=5%      a random sample
-  lifeboat check --read-data=3/30    the third of thirty parts: one a day reads all in a month
+  lifeboat check --read-data=1/30    one part of thirty: every day, and all is read in 30 days
+  lifeboat check --read-data=5%
   lifeboat check --read-data=10G
 
 Exit code 5: damage was found; snapshots and paths are named.")]
@@ -34,6 +49,72 @@ const PATHS_SHOWN: usize = 10;
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let read = args.read_data.as_deref().map_or(Ok(ReadShare::Nothing), share)?;
+    match &session.global.repo[..] {
+        several @ [_, _, ..] => check_each(session, several, read),
+        _ => check_one(session, read).map(|(exit, _)| exit),
+    }
+}
+
+/// Each of several copies by itself; the worst outcome counts.
+fn check_each(session: &Session, places: &[OsString], read: ReadShare) -> Outcome<Exit> {
+    let mut worst = Exit::Ok;
+    let (mut damaged, mut lists) = (Vec::new(), Vec::new());
+    for place in places {
+        let mut one = session.clone();
+        one.global.repo = vec![place.clone()];
+        session.out.human(format!("{}:", safe(&place.to_string_lossy())))?;
+        let exit = match check_one(&one, read) {
+            Ok((exit, list)) => {
+                lists.push((place, list));
+                exit
+            }
+            Err(failure) => {
+                session.out.failure(&failure);
+                failure.exit
+            }
+        };
+        if exit == Exit::Damage {
+            damaged.push(place.to_string_lossy().into_owned());
+        }
+        // Damage is what must be known first.
+        if worst == Exit::Ok || exit == Exit::Damage {
+            worst = exit;
+        }
+    }
+    if !damaged.is_empty() {
+        let names: Vec<String> =
+            places.iter().map(|place| format!("-r {}", shell_word(&place.to_string_lossy()))).collect();
+        session.out.info(format!("each is mended from the others with: lifeboat repair {}", names.join(" ")));
+    }
+    tell_differences(session, &lists);
+    Ok(worst)
+}
+
+/// Which copies do not have snapshots that another one has, and did not forget them. That may be meant: they need
+/// not keep the same, nor be brought up to date at the same time.
+fn tell_differences(session: &Session, lists: &[(&OsString, SnapshotList)]) {
+    let all: BTreeMap<SnapshotId, &Snapshot> =
+        lists.iter().flat_map(|(_, list)| list.visible()).map(|s| (s.id, s)).collect();
+    for (place, list) in lists {
+        let here: BTreeSet<SnapshotId> = list.snapshots.iter().map(|s| s.snapshot.id).collect();
+        let is_known = |id: &SnapshotId| {
+            here.contains(id)
+                || list.buried.contains(id)
+                || list.unreadable.iter().any(|(unreadable, _)| unreadable == id)
+        };
+        let lacking: Vec<&&Snapshot> = all.values().filter(|s| !is_known(&s.id)).collect();
+        let Some(newest) = lacking.iter().max_by_key(|s| (s.time, s.id)) else { continue };
+        session.out.info(format!(
+            "{} lacks {} snapshots that another copy has, the newest: {} {}",
+            safe(&place.to_string_lossy()),
+            lacking.len(),
+            short(&newest.id),
+            time::shown(newest.time)
+        ));
+    }
+}
+
+fn check_one(session: &Session, read: ReadShare) -> Outcome<(Exit, SnapshotList)> {
     let opened = session.open()?;
     let start = Instant::now();
     let bar = session.out.draws_progress.then(|| {
@@ -48,21 +129,61 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         }
     };
     let sample_seed = u64::from_le_bytes(credentials::random()?);
-    let mut options = CheckOptions { read, workers: processors(), sample_seed, progress: &mut progress };
-    let report = check(&opened.reader()?, &mut options);
+    let mut options =
+        CheckOptions { read, workers: processors(), sample_seed, now: time::now(), progress: &mut progress };
+    let reader = opened.reader()?;
+    if read != ReadShare::Nothing
+        && let Err(e) = attest::learn(&reader)
+    {
+        session
+            .out
+            .warn(format!("cannot learn what other machines have read: {}", Failure::from(e).message()));
+    }
+    let report = check(&reader, &mut options);
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    let report = report?;
-    for finding in &report.findings {
-        tell_finding(session, finding)?;
+    let mut report = report?;
+    let (list, gone) = session.opener().snapshots_and_gone(&opened.repo)?;
+    let finding = |gone: &Gone| Finding {
+        what: ::repo::names::snapshot(&gone.seen.snapshot).to_string(),
+        why: seen_heads::why(gone),
+        hurts: Vec::new(),
+    };
+    report.findings.extend(gone.iter().map(finding));
+    if let Some(verified) = &report.verified {
+        audit::attest(session, &opened.repo, verified);
+    }
+    let whole = report.findings.is_empty() && report.packs_read == report.packs;
+    verified::note(
+        session,
+        Saw {
+            kind: if matches!(read, ReadShare::Nothing) { "check" } else { "read-data" },
+            packs: report.packs,
+            packs_read: report.packs_read,
+            bytes: report.bytes_read,
+            damaged: report.findings.len(),
+            snapshots: if whole { verified::all(&opened.repo) } else { Vec::new() },
+        },
+    );
+    tell_findings(session, &report.findings)?;
+    for leftover in &report.leftovers {
+        tell_leftover(session, leftover)?;
     }
     summary(session, &report, start)?;
-    Ok(if report.findings.is_empty() { Exit::Ok } else { Exit::Damage })
+    hints(session, &report);
+    if !gone.is_empty() {
+        session.out.info(
+            "snapshots that are gone come back from a copy that has them: lifeboat repair --from ANOTHER-COPY; if you \
+             brought back an older copy of the repository yourself, add --accept-rollback once",
+        );
+    }
+    let exit = if report.findings.is_empty() { Exit::Ok } else { Exit::Damage };
+    Ok((exit, list))
 }
 
 /// Reads `100%`, `5%`, `1/30` or `10G`.
-fn share(text: &str) -> Outcome<ReadShare> {
+pub(super) fn share(text: &str) -> Outcome<ReadShare> {
     let wrong = || {
         Failure::usage(format!("{text:?} is no share of the data"))
             .hint("write it like 100%, 5%, 1/30 or 10G")
@@ -86,38 +207,139 @@ fn share(text: &str) -> Outcome<ReadShare> {
     }
 }
 
-fn tell_finding(session: &Session, finding: &Finding) -> Outcome<()> {
+/// Tells of damage by what it comes from: the pieces that one pack lost are told together. With -v and --json each
+/// is told by itself, with all that it hurts.
+pub(super) fn tell_findings(session: &Session, findings: &[Finding]) -> Outcome<()> {
+    if session.out.json || session.out.verbose > 0 {
+        return findings.iter().try_for_each(|finding| tell_finding(session, finding));
+    }
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in findings {
+        let known = cause(finding).map(|cause| *places.entry(cause).or_insert(groups.len()));
+        match known.and_then(|at| groups.get_mut(at)) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups.iter().try_for_each(|group| match &group[..] {
+        [one] => tell_finding(session, one),
+        several => tell_group(session, several),
+    })
+}
+
+/// What a lost piece was lost with: its pack where that is known, else the same words.
+fn cause(finding: &Finding) -> Option<&str> {
+    let is_piece = finding.what.starts_with("contents ") || finding.what.starts_with("tree node ");
+    let why = finding.why.as_str();
+    let pack = why.starts_with("pack ").then(|| why.split(':').next()).flatten();
+    is_piece.then_some(pack.unwrap_or(why))
+}
+
+fn tell_group(session: &Session, group: &[&Finding]) -> Outcome<()> {
+    let (n, why) = (group.len(), safe(&group[0].why));
+    session.out.line(format!("damaged: {n} pieces of files and folders: {why}"))?;
+    let mut seen = BTreeSet::new();
+    let hurts = group.iter().flat_map(|finding| &finding.hurts);
+    let paths: Vec<&Hurt> = hurts.filter(|hurt| seen.insert(&hurt.path)).collect();
+    for hurt in paths.iter().take(PATHS_SHOWN) {
+        session.out.line(hurt_line(hurt))?;
+    }
+    let more = paths.len().saturating_sub(PATHS_SHOWN);
+    if more > 0 {
+        session.out.line(format!("  ... and {more} more (all are named with -v, and with --json)"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn tell_finding(session: &Session, finding: &Finding) -> Outcome<()> {
     if session.out.json {
-        let hurt = |(snapshot, path): &(String, Vec<u8>)| {
-            let mut object = Map::new();
-            object.insert("snapshot".into(), snapshot.as_str().into());
-            insert_path(&mut object, "path", path);
-            Value::from(object)
-        };
-        let hurts: Vec<Value> = finding.hurts.iter().map(hurt).collect();
+        let hurts: Vec<Value> = finding.hurts.iter().map(hurt_object).collect();
         return session.out.object(&json!({
             "message_type": "damage", "object": finding.what, "why": finding.why, "hurts": hurts,
         }));
     }
     session.out.line(format!("damaged: {}: {}", safe(&finding.what), safe(&finding.why)))?;
-    for (snapshot, path) in finding.hurts.iter().take(PATHS_SHOWN) {
-        session.out.line(format!("  hurts snapshot {snapshot} {}", DisplayName(path)))?;
+    let shown = if session.out.verbose > 0 { usize::MAX } else { PATHS_SHOWN };
+    for hurt in finding.hurts.iter().take(shown) {
+        session.out.line(hurt_line(hurt))?;
     }
-    let more = finding.hurts.len().saturating_sub(PATHS_SHOWN);
+    let more = finding.hurts.len().saturating_sub(shown);
     if more > 0 {
-        session.out.line(format!("  ... and {more} more (all are named with --json)"))?;
+        session.out.line(format!("  ... and {more} more (all are named with -v, and with --json)"))?;
     }
     Ok(())
 }
 
+/// What somebody who died left behind, and nothing relies on.
+fn tell_leftover(session: &Session, leftover: &Finding) -> Outcome<()> {
+    if session.out.json {
+        let Finding { what, why, .. } = leftover;
+        return session.out.object(&json!({ "message_type": "leftover", "object": what, "why": why }));
+    }
+    if session.out.quiet {
+        return Ok(());
+    }
+    let what = safe(&leftover.what);
+    session.out.line(format!("left over: {what}: no key of this repository, and in nobody's way"))
+}
+
+fn hurt_object(hurt: &Hurt) -> Value {
+    let mut object = Map::new();
+    object.insert("snapshot".into(), short(&hurt.snapshot).into());
+    insert_path(&mut object, "path", &hurt.path);
+    if hurt.is_whole_part {
+        object.insert("whole_part".into(), true.into());
+    }
+    if let Some(good) = &hurt.good {
+        object.insert("last_good_snapshot".into(), short(&good.snapshot).into());
+        object.insert("last_good_time".into(), time::rfc3339(good.time).into());
+    }
+    Value::from(object)
+}
+
+/// A hurt path, and what to type for its last good version.
+fn hurt_line(hurt: &Hurt) -> String {
+    let (snapshot, path) = (short(&hurt.snapshot), DisplayName(&hurt.path));
+    match &hurt.good {
+        _ if hurt.is_whole_part && hurt.path == b"/" => format!("  hurts snapshot {snapshot} as a whole"),
+        _ if hurt.is_whole_part => format!("  hurts snapshot {snapshot} {path} and paths before it"),
+        Some(good) => format!(
+            "  hurts snapshot {snapshot} {path}; last good version: {} {}",
+            short(&good.snapshot),
+            time::shown(good.time)
+        ),
+        None => format!("  hurts snapshot {snapshot} {path}; no snapshot here has it whole"),
+    }
+}
+
+fn short(id: &SnapshotId) -> String {
+    id.hex()[..8].to_string()
+}
+
+/// How to get one good version, and how to get everything whole again.
+fn hints(session: &Session, report: &CheckReport) {
+    let mut hurts = report.findings.iter().flat_map(|f| &f.hurts);
+    if let Some((hurt, good)) = hurts.find_map(|h| Some((h, h.good.as_ref()?))) {
+        let path = String::from_utf8_lossy(&hurt.path);
+        let what = shell_word(&format!("{}:{path}", short(&good.snapshot)));
+        session.out.info(format!("a good version comes back with: lifeboat restore {what} --target FOLDER"));
+    }
+    if !report.findings.is_empty() {
+        session.out.info("what can be mended is mended by: lifeboat repair");
+    }
+}
+
 fn summary(session: &Session, report: &CheckReport, start: Instant) -> Outcome<()> {
-    let CheckReport { snapshots, packs, packs_read, bytes_read, blobs_verified, orphan_packs, findings } =
-        report;
+    let CheckReport { snapshots, packs, packs_read, bytes_read, blobs_verified, .. } = report;
+    let CheckReport { orphan_packs, findings, coverage, .. } = report;
     if session.out.json {
         return session.out.object(&json!({
             "message_type": "summary", "snapshots": snapshots, "packs": packs, "packs_read": packs_read,
             "bytes_read": bytes_read, "blobs_verified": blobs_verified, "orphan_packs": orphan_packs,
-            "num_errors": findings.len(), "total_duration": start.elapsed().as_secs_f64(),
+            "never_verified_packs": coverage.map(|c| c.never_verified),
+            "oldest_verified": coverage.and_then(|c| c.oldest_secs).map(rfc3339_secs),
+            "num_leftovers": report.leftovers.len(), "num_errors": findings.len(), "total_duration": start.elapsed().as_secs_f64(),
         }));
     }
     if session.out.quiet {
@@ -129,6 +351,9 @@ fn summary(session: &Session, report: &CheckReport, start: Instant) -> Outcome<(
         let bytes = sizes::shown(*bytes_read);
         session.out.line(format!("read {packs_read} packs, {bytes}, and compared {blobs_verified} blobs"))?;
     }
+    if let Some(line) = coverage.and_then(coverage_line) {
+        session.out.line(line)?;
+    }
     if *orphan_packs > 0 {
         session.out.line(format!(
             "{orphan_packs} packs are left over from runs that were interrupted; this is no damage"
@@ -138,6 +363,24 @@ fn summary(session: &Session, report: &CheckReport, start: Instant) -> Outcome<(
         0 => "no damage found".to_string(),
         n => format!("damage found: {n} objects"),
     })
+}
+
+/// What part of the repository this machine has verified by and by; nothing to say when all was just read.
+pub(super) fn coverage_line(coverage: Coverage) -> Option<String> {
+    match coverage {
+        Coverage { never_verified: 0, .. } => None,
+        Coverage { never_verified, oldest_secs: None } => {
+            Some(format!("{never_verified} packs were never read on this machine"))
+        }
+        Coverage { never_verified, oldest_secs: Some(secs) } => Some(format!(
+            "{never_verified} packs were never read on this machine, the others since {}",
+            time::shown(Timestamp { secs, nanos: 0 })
+        )),
+    }
+}
+
+pub(super) fn rfc3339_secs(secs: i64) -> String {
+    time::rfc3339(Timestamp { secs, nanos: 0 })
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use crate::session::Session;
 use crate::sizes;
 use crate::snapspec::{Filter, SnapSpec, components};
 use ::repo::browse::{self, Change};
-use ::repo::snapshots::SnapshotList;
 use format::kind::Kind;
 use format::tree::{Entry, KeyPath, PathKey, dir_prefix};
 use serde_json::{Map, Value, json};
@@ -62,7 +61,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         ));
     }
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let (old, new) = (old.find(&list, &args.filter)?, new.find(&list, &args.filter)?);
     let reader = opened.reader()?;
     let part = args.path.as_ref().map(|path| components(new, path.as_bytes()));

@@ -8,9 +8,8 @@ use crate::contents;
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::session::Session;
-use crate::snapspec::{self, Filter, SnapSpec};
-use ::repo::snapshots::SnapshotList;
-use archive::Archive;
+use crate::snapspec::{self, Filter};
+use archive::{Archive, Part};
 use format::kind::Kind;
 use std::ffi::OsString;
 use std::fs::File;
@@ -50,11 +49,8 @@ enum Format {
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
-    let opened = session.open()?;
-    let spec = SnapSpec::parse(&args.snapshot)?;
-    let list = SnapshotList::read(&opened.repo)?;
-    let snapshot = spec.find(&list, &args.filter)?;
-    let reader = opened.reader()?;
+    let (nearest, spec) = session.open_nearest(&args.snapshot, &args.filter)?;
+    let (snapshot, reader) = (&nearest.snapshot, nearest.reader.clone());
     let mut path = spec.components(snapshot);
     if path.is_empty()
         && let [only] = &snapshot.sources[..]
@@ -75,6 +71,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     if file.is_none() && args.output.is_none() && session.out.is_terminal {
         return Err(Failure::usage("an archive is nothing for a terminal").hint("name a file with -o FILE"));
     }
+    let erased = contents::erased(&reader, snapshot, &path)?;
     let mut out = open(&args)?;
     let exit = match file {
         Some(entry) => contents::copy(&reader, entry, &mut out).map(|()| Exit::Ok)?,
@@ -83,7 +80,12 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
                 Format::Tar => Box::new(TarArchive::new(&mut out)),
                 Format::Zip => Box::new(ZipArchive::new(&mut out)),
             };
-            archive::fill(session, &reader, snapshot, &path, &mut *archive)?
+            archive::fill(
+                session,
+                &reader,
+                &Part { snapshot, folder: &path, erased: &erased },
+                &mut *archive,
+            )?
         }
     };
     out.flush().map_err(|e| local("cannot write the dump", e))?;

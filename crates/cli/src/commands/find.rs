@@ -1,26 +1,30 @@
 //! `lifeboat find`: paths in all snapshots that fit a pattern.
 //!
-//! Parts of trees that snapshots share are searched once: what a tree node holds never changes.
+//! The catalog of names answers where there is one; it learns new snapshots by what changed in them. Otherwise,
+//! and with `--no-cache`, the trees are searched, the parts that snapshots share once.
 
 use super::ls::{kind_word, long_line, node_object};
+use super::names;
 use crate::display::DisplayName;
 use crate::error::{Exit, Failure, Outcome};
-use crate::session::Session;
+use crate::session::{Opened, Session};
 use crate::snapspec::{Filter, SnapSpec};
 use crate::time;
 use ::repo::browse::read_node;
 use ::repo::reader::Reader;
 use ::repo::snapshots::SnapshotList;
-use format::id::BlobId;
+use format::id::{BlobId, SnapshotId};
 use format::kind::{Kind, Timestamp};
 use format::snapshot::Snapshot;
 use format::tree::{Entry, KeyPath, Node};
 use host::Rules;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use service::catalog::{FoundBySnapshot, Query, literal};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Find files in all snapshots
 #[derive(clap::Args)]
@@ -60,14 +64,58 @@ pub(crate) struct Args {
 /// What was found under a tree node.
 type Found = Rc<Vec<(Vec<u8>, Entry)>>;
 
-struct Search<'r> {
-    reader: &'r Reader,
+/// What is looked for.
+struct Wish {
     patterns: Rules,
     newer: Option<Timestamp>,
     older: Option<Timestamp>,
     kind: Option<String>,
+}
+
+/// A search in the repository.
+struct Search<'r> {
+    opened: &'r Opened,
+    /// Loaded when it is first needed: the catalog may have answered everything.
+    reader: Option<Arc<Reader>>,
+    wish: &'r Wish,
     /// By tree node.
     known: HashMap<BlobId, Found>,
+}
+
+/// What the catalog of names answered.
+struct Remembered {
+    known: HashSet<SnapshotId>,
+    found: FoundBySnapshot,
+}
+
+impl Remembered {
+    fn of(&self, snapshot: &SnapshotId) -> Found {
+        let found = self.found.get(snapshot).into_iter().flatten();
+        Rc::new(found.map(|found| (path_of(&found.key), found.entry.clone())).collect())
+    }
+}
+
+/// Asks the catalog of names, which first learns what it does not know yet. None where there is no catalog, or
+/// it cannot answer: the repository always can.
+fn remembered(
+    session: &Session,
+    opened: &Opened,
+    list: &SnapshotList,
+    args: &Args,
+    wish: &Wish,
+) -> Option<Remembered> {
+    let family = opened.repo.identity().family;
+    let mut names = names::open(session)?;
+    let last = last_names(args);
+    let asked = names::learn(session, &mut names, opened, list).and_then(|()| {
+        let query = Query {
+            literals: args.patterns.iter().map(|p| literal(p.as_bytes(), args.ignore_case)).collect(),
+            name_fits: &|name| last.as_ref().is_none_or(|last| last.judge_saved(&[name], true) == Some(true)),
+            fits: &|parts, entry| wish.fits(parts, entry),
+        };
+        Ok(Remembered { known: names.known(&family)?, found: names.find(&family, &query)? })
+    });
+    names::usable(session, names, asked)
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
@@ -75,14 +123,17 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let newer = args.newer.as_deref().map(time::parse).transpose()?;
     let older = args.older.as_deref().map(time::parse).transpose()?;
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let snapshots = chosen(&args, &list)?;
-    let reader = opened.reader()?;
-    let mut search =
-        Search { reader: &reader, patterns, newer, older, kind: args.kind.clone(), known: HashMap::new() };
+    let wish = Wish { patterns, newer, older, kind: args.kind.clone() };
+    let remembered = remembered(session, &opened, &list, &args, &wish);
+    let mut search = Search { opened: &opened, reader: None, wish: &wish, known: HashMap::new() };
     let mut groups = Vec::new();
     for snapshot in snapshots {
-        let found = search.node(&snapshot.root.id)?;
+        let found = match &remembered {
+            Some(remembered) if remembered.known.contains(&snapshot.id) => remembered.of(&snapshot.id),
+            _ => search.node(&snapshot.root.id)?,
+        };
         if found.is_empty() {
             continue;
         }
@@ -106,6 +157,25 @@ fn patterns(args: &Args) -> Outcome<Rules> {
     Ok(rules)
 }
 
+/// What the last name of whatever fits must look like, so that most of a million names are passed over at once; none
+/// where a pattern leaves that open. Never says no to what fits.
+fn last_names(args: &Args) -> Option<Rules> {
+    let mut rules = Rules::default();
+    for pattern in args.patterns.iter().map(|pattern| pattern.as_bytes()) {
+        if pattern.starts_with(b"!") {
+            continue;
+        }
+        let last = pattern.strip_suffix(b"/").unwrap_or(pattern).rsplit(|b| *b == b'/').next()?;
+        // A bracket may hold a slash, and a backslash may make one plain.
+        let is_open = pattern.iter().any(|b| matches!(b, b'[' | b'\\'));
+        if is_open || last.is_empty() || last == b"**" || matches!(last[0], b'!' | b'#') {
+            return None;
+        }
+        rules.exclude(last, "pattern", args.ignore_case).ok()?;
+    }
+    Some(rules)
+}
+
 fn chosen<'l>(args: &Args, list: &'l SnapshotList) -> Outcome<Vec<&'l Snapshot>> {
     if args.snapshot.is_empty() {
         return Ok(list.visible().filter(|s| args.filter.accepts(s)).collect());
@@ -120,9 +190,13 @@ impl Search<'_> {
             return Ok(found.clone());
         }
         let mut found = Vec::new();
-        match read_node(self.reader, id)? {
+        let reader = match &self.reader {
+            Some(reader) => reader.clone(),
+            None => self.reader.insert(self.opened.reader()?).clone(),
+        };
+        match read_node(&reader, id)? {
             Node::Leaf(leaf) => {
-                let fitting = (0..leaf.len()).filter(|i| self.fits(leaf.key(*i), &leaf.entries[*i]));
+                let fitting = (0..leaf.len()).filter(|i| self.wish.fits_key(leaf.key(*i), &leaf.entries[*i]));
                 found.extend(fitting.map(|i| (path_of(leaf.key(i)), leaf.entries[i].clone())));
             }
             Node::Index { children, .. } => {
@@ -135,12 +209,19 @@ impl Search<'_> {
         self.known.insert(*id, found.clone());
         Ok(found)
     }
+}
 
-    fn fits(&self, key: &[u8], entry: &Entry) -> bool {
+impl Wish {
+    fn fits_key(&self, key: &[u8], entry: &Entry) -> bool {
         let Ok(path) = KeyPath::parse(key) else { return false };
-        let mut parts: Vec<&[u8]> = path.components().collect();
+        self.fits(&path.components().collect::<Vec<_>>(), entry)
+    }
+
+    /// Whether a path fits: its components, volume first.
+    fn fits(&self, parts: &[&[u8]], entry: &Entry) -> bool {
+        let mut parts = parts;
         if parts.first() == Some(&&b"/"[..]) {
-            parts.remove(0);
+            parts = &parts[1..];
         }
         let of_kind = match (self.kind.as_deref(), entry.kind()) {
             (_, Kind::Fault) => false,
@@ -155,7 +236,7 @@ impl Search<'_> {
             && self.newer.is_none_or(|time| entry.mtime > time)
             && self.older.is_none_or(|time| entry.mtime < time)
             && !parts.is_empty()
-            && self.patterns.judge_saved(&parts, entry.kind() == Kind::Directory) == Some(true)
+            && self.patterns.judge_saved(parts, entry.kind() == Kind::Directory) == Some(true)
     }
 }
 

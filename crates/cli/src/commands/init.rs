@@ -6,20 +6,21 @@
 use crate::credentials::{self, write_key_file, write_recovery_file};
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
-use crate::session::{CREATE_NEW_REPLACES, Session, seed};
-use crate::{folders, prompt, time};
+use crate::session::{OtherSecrets, Session, seed};
+use crate::{folders, prompt, sizes, time};
 use clap::Args as ClapArgs;
 use format::config::Parameters;
 use format::id::{RepoId, hex};
-use format::keys::{Capability, Key};
+use format::keys::{Capability, Key, Keys};
 use format::slot::ArgonCost;
 use format::textkey;
-use repo::{Credential, NewRepo, NewSlot, Repo};
+use repo::{Credential, NewRepo, NewSlot, Repo, reserve};
 use serde_json::json;
+use std::ffi::OsString;
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::{CreateNewKept, Location, Store};
+use storage::{Location, Store};
 
 /// Make a new repository
 #[derive(ClapArgs)]
@@ -30,10 +31,46 @@ Without a password, a key file and a terminal to ask at, a key file for this mac
 Examples:
   lifeboat init -r /mnt/disk/backup
   lifeboat init -r sftp://me@nas/backup --password-file ~/.backup-password
-  lifeboat init -r s3://bucket/machine --key-file ~/machine.key")]
+  lifeboat init -r s3://bucket/machine --key-file ~/machine.key
+  lifeboat init -r /mnt/usb/backup --parity 6%      a single disk: mend bad sectors
+  lifeboat init -r /mnt/usb/backup --copy-of /mnt/disk/backup
+                                                    a second place for the same snapshots: same keys, so that
+                                                    what is sent is the same bytes; the password may be another")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) new: NewOptions,
+
+    /// Share the keys of this repository, so that each is a copy of the other
+    #[arg(long, value_name = "PLACE")]
+    copy_of: Option<OsString>,
+    #[command(flatten)]
+    other: OtherSecrets,
+}
+
+/// What a copy shares with the repository it is a copy of.
+pub(crate) struct Family {
+    keys: Arc<Keys>,
+    parameters: Parameters,
+    /// A recovery key that this run wrote into the file that was asked for: one sheet is for all its copies.
+    recovery_key: Option<Key>,
+}
+
+impl Family {
+    /// Members of a family must cut alike; everything else is each one's own.
+    pub(crate) fn of(repo: &Repo) -> Outcome<Self> {
+        if repo.capability() != Capability::Owner {
+            return Err(Failure::new(Exit::Refused, "this key may not make copies: it is not an owner's"));
+        }
+        let slots = Vec::new();
+        let fresh = Parameters { slots, generation: 1, ..repo.parameters().clone() };
+        let parameters = Parameters { minimum_ages: Vec::new(), ..fresh };
+        Ok(Family { keys: repo.keys().clone(), parameters, recovery_key: None })
+    }
+
+    /// Whose new member is recovered with this key, too.
+    pub(crate) fn with_recovery_key(self, key: Option<Key>) -> Self {
+        Family { recovery_key: key, ..self }
+    }
 }
 
 /// How a new repository is made.
@@ -46,6 +83,10 @@ pub(crate) struct NewOptions {
     /// Memory that trying one password costs, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(64..=1024))]
     pub(crate) argon_memory: u32,
+
+    /// Let packs of a new repository survive damage of this share of their length [default: off]
+    #[arg(long, value_name = "SHARE", value_parser = sizes::parse_parity)]
+    pub(crate) parity: Option<u8>,
 }
 
 /// A repository that was just made, and what its owner must be told.
@@ -81,18 +122,30 @@ enum KeyFile {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let location = session.location()?;
-    let created = create(session, &location, &args.new)?;
+    let family = match &args.copy_of {
+        Some(place) => Some(Family::of(&session.open_other(place, &args.other)?.repo)?),
+        None => None,
+    };
+    let created = create(session, &location, &args.new, family)?;
     let id = created.repo.identity().repo.hex();
     if session.out.json {
         session.out.object(&json!({
             "message_type": "initialized", "id": id, "repository": location.to_string(),
+            "family": created.repo.identity().family.hex(),
             "key_file": created.keys.key_file, "recovery_key_file": created.keys.recovery_file(),
         }))?;
     } else if !session.out.quiet {
         session.out.line(format!("created repository {} at {}", &id[..8], safe(&location.to_string())))?;
     }
     created.keys.tell(session);
-    session.out.info(format!("back up with: lifeboat backup -r {} ~", shell_word(&location.to_string())));
+    let place = shell_word(&location.to_string()).to_string();
+    match &args.copy_of {
+        Some(other) => session.out.info(format!(
+            "bring over what is there with: lifeboat sync --from {} --to {place}",
+            shell_word(&other.to_string_lossy())
+        )),
+        None => session.out.info(format!("back up with: lifeboat backup -r {place} ~")),
+    }
     Ok(Exit::Ok)
 }
 
@@ -130,17 +183,36 @@ fn show_recovery_key(session: &Session, key: &Key) {
 }
 
 /// Makes a repository.
-pub(crate) fn create(session: &Session, location: &Location, options: &NewOptions) -> Outcome<Created> {
+pub(crate) fn create(
+    session: &Session,
+    location: &Location,
+    options: &NewOptions,
+    family: Option<Family>,
+) -> Outcome<Created> {
     let place = location.to_string();
     let store = session.store(location, true)?;
     refuse_existing(&*store, &place)?;
-    let parameters = Parameters { probed: probe(session, &store)?, ..Parameters::default() };
+    let described = session.described()?;
+    let parity = options.parity.or(described.as_ref().and_then(|d| d.parity).map(|parity| parity.0));
+    let parity = parity.unwrap_or(0);
+    let parameters = Parameters {
+        probed: probe(session, &store)?,
+        data_parity_percent: parity,
+        ..family.as_ref().map(|family| family.parameters.clone()).unwrap_or_default()
+    };
     let fresh = hex(&credentials::random::<8>()?);
     let primary = primary(session, &fresh)?;
-    let recovery_key = credentials::random_key()?;
-    let recovery_file = recovery_file(session, options, &recovery_key, &fresh, &place)?;
-    let made = make(store, parameters, &primary, &recovery_key, options);
-    let mut written: Vec<&PathBuf> = recovery_file.iter().collect();
+    let shared = family.as_ref().and_then(|family| family.recovery_key.clone());
+    let is_shared = shared.is_some();
+    let recovery_key = shared.map_or_else(credentials::random_key, Ok)?;
+    let recovery_file = match is_shared {
+        true => options.recovery_key_file.clone(),
+        false => recovery_file(session, options, &recovery_key, &fresh, &place)?,
+    };
+    let is_shared_family = family.is_some();
+    let keys = family.map(|family| family.keys);
+    let made = make(store, parameters, keys, &primary, &recovery_key, options);
+    let mut written: Vec<&PathBuf> = recovery_file.iter().filter(|_| !is_shared).collect();
     if let Some(KeyFile::Named(path) | KeyFile::Machine(path)) = &primary.file {
         written.push(path);
     }
@@ -148,6 +220,7 @@ pub(crate) fn create(session: &Session, location: &Location, options: &NewOption
         // Keys of a repository that was not made open nothing.
         written.iter().for_each(|path| _ = std::fs::remove_file(path));
     })?;
+    make_reserve(session, &repo);
     let id = repo.identity().repo;
     let key_file = primary.file.map(|file| file.settle(&id)).transpose()?;
     let recovery = match recovery_file {
@@ -157,7 +230,21 @@ pub(crate) fn create(session: &Session, location: &Location, options: &NewOption
             Recovery::Written(rename(&path, &path.with_file_name(format!("{}.recovery", id.hex())))?)
         }
     };
+    let body = json!({"family": repo.identity().family.hex(), "is_copy": is_shared_family});
+    crate::audit::record(session, &repo, "init", &body);
     Ok(Created { repo, credential: primary.credential, keys: NewKeys { recovery, key_file } })
+}
+
+/// A repository without the reserve is a good one: only freeing a full place becomes harder.
+fn make_reserve(session: &Session, repo: &Repo) {
+    let refilled = seed().and_then(|mut seed| Ok(reserve::refill(repo, 0, &mut seed)?));
+    match refilled {
+        Ok(true) => {}
+        Ok(false) => session.out.warn("there is no room for the reserve that lets a full place be freed"),
+        Err(e) => session
+            .out
+            .warn(format!("cannot make the reserve that lets a full place be freed: {}", e.message())),
+    }
 }
 
 fn refuse_existing(store: &dyn Store, place: &str) -> Outcome<()> {
@@ -176,6 +263,7 @@ fn refuse_existing(store: &dyn Store, place: &str) -> Outcome<()> {
 fn make(
     store: Arc<dyn Store>,
     parameters: Parameters,
+    family: Option<Arc<Keys>>,
     primary: &Primary,
     recovery: &Key,
     options: &NewOptions,
@@ -191,7 +279,7 @@ fn make(
         slot(primary.credential.clone(), false, crate::session::host_name()),
         slot(Credential::Random(recovery.clone()), true, "recovery".into()),
     ];
-    let new = NewRepo { parameters, slots, family: None, created: time::now(), seed: seed()? };
+    let new = NewRepo { parameters, slots, family, created: time::now(), seed: seed()? };
     Repo::create(store, new).map_err(Failure::from)
 }
 
@@ -200,36 +288,27 @@ pub(crate) fn cost(memory_mib: u32) -> ArgonCost {
     ArgonCost { memory_kib: memory_mib << 10, ..ArgonCost::default() }
 }
 
-/// What the place was seen to keep, as words for the configuration.
-fn probe(session: &Session, store: &Arc<dyn Store>) -> Outcome<Vec<String>> {
+/// What the place was seen to keep, as words for the configuration. Where new objects are shown late, this
+/// machine becomes the only one that may write.
+pub(crate) fn probe(session: &Session, store: &Arc<dyn Store>) -> Outcome<Vec<String>> {
     let scratch = format!("maint/probe-{}", hex(&credentials::random::<8>()?));
     let seen = storage::probe(&**store, &scratch)?;
-    let yes = |kept: bool| if kept { "yes" } else { "no" };
+    let mut words = seen.words();
     if !seen.suits_many_writers() {
-        session.out.warn("this place shows new objects late: let only one machine write to it");
+        session.out.warn("this place shows new objects late: only this machine may write to it");
+        words.push(super::repo::this_machine()?.word());
     }
     if !seen.can_delete {
         session.out.info("this place deletes nothing: what is forgotten stays stored");
     }
-    let create_new = match seen.create_new {
-        CreateNewKept::Atomic => "create_new=atomic",
-        CreateNewKept::BestEffort => "create_new=best_effort",
-        CreateNewKept::Replaces => CREATE_NEW_REPLACES,
-    };
-    Ok(vec![
-        create_new.to_string(),
-        format!("read_after_write={}", yes(seen.read_after_write)),
-        format!("list_after_write={}", yes(seen.list_after_write)),
-        format!("replace={}", yes(seen.can_replace)),
-        format!("delete={}", yes(seen.can_delete)),
-        format!("received_time={}", yes(seen.received_time)),
-        format!("range_reads={}", yes(seen.range_reads)),
-    ])
+    Ok(words)
 }
 
 /// From options and environment; else asked for; else a key file for this machine.
 fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
-    if let Some(path) = credentials::key_file_to_make(&session.global) {
+    let named = credentials::key_file_to_make(&session.global)
+        .map_or_else(|| key_file_described(session), |path| Ok(Some(path)))?;
+    if let Some(path) = named {
         let key = credentials::random_key()?;
         write_key_file(&path, &key)?;
         return Ok(Primary { credential: Credential::Random(key), file: Some(KeyFile::Named(path)) });
@@ -238,10 +317,11 @@ fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
         return Err(Failure::usage("a new repository gets a recovery key of its own")
             .hint("name a file to write it to with --recovery-key-file FILE"));
     }
-    if let Some(credential) = credentials::given(&session.global)? {
+    if let Some(credential) = (session.place()?.unlock)()? {
         return Ok(Primary { credential, file: None });
     }
-    if prompt::is_possible() {
+    // One of the configuration that names nothing else is opened by this machine's own key, as its jobs do it.
+    if session.described()?.is_none() && prompt::is_possible() {
         let password = prompt::new_password()?;
         return Ok(Primary { credential: credentials::password_of(password), file: None });
     }
@@ -251,18 +331,29 @@ fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
     Ok(Primary { credential: Credential::Random(key), file: Some(KeyFile::Machine(path)) })
 }
 
+/// The key file that the configuration names for this repository, where it is missing and no option says
+/// otherwise.
+fn key_file_described(session: &Session) -> Outcome<Option<PathBuf>> {
+    let Some(path) = session.described()?.and_then(|described| described.key_file) else { return Ok(None) };
+    let path = service::config::load::full_path(&folders::folders().home, &path.to_string_lossy());
+    let given = credentials::from_options(&session.global)?.is_some();
+    Ok((!given && !path.exists()).then_some(path))
+}
+
 impl KeyFile {
     /// Gives the machine's key file its name.
     fn settle(self, repo: &RepoId) -> Outcome<PathBuf> {
         match self {
             KeyFile::Named(path) => Ok(path),
-            KeyFile::Machine(path) => rename(&path, &credentials::machine_key_path(repo)),
+            KeyFile::Machine(path) => {
+                rename(&path, &credentials::machine_key_path(&folders::folders(), repo))
+            }
         }
     }
 }
 
 fn keys_folder() -> PathBuf {
-    folders::configuration().join("keys")
+    folders::folders().configuration.join("keys")
 }
 
 fn rename(from: &Path, to: &Path) -> Outcome<PathBuf> {

@@ -81,12 +81,16 @@ struct Passwd {
 #[command(after_help = "\
 Whoever has a copy of the repository as it was can still unlock that copy.
 
-Example:
-  lifeboat key remove 4f21c09a")]
+Examples:
+  lifeboat key remove 4f21c09a
+  lifeboat key remove --label old-laptop --recovery-key      all that were made for a machine that is lost")]
 struct Remove {
     /// Its id, or the beginning of it, as `key list` shows it
-    #[arg(value_name = "ID")]
-    id: String,
+    #[arg(value_name = "ID", required_unless_present = "label")]
+    id: Option<String>,
+    /// All with this label, which is the name of the machine they were made for; recovery keys stay
+    #[arg(long, value_name = "TEXT", conflicts_with = "id")]
+    label: Option<String>,
     /// Say what would be done; change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -182,6 +186,7 @@ fn add(session: &Session, mut repo: Repo, args: Add) -> Outcome<()> {
         // A key that opens nothing would only mislead.
         written.map(std::fs::remove_file);
     })?;
+    write_down(session, &repo, "added", &slot);
     told(session, "added", &slot, false)
 }
 
@@ -212,39 +217,72 @@ fn passwd(session: &Session, mut repo: Repo, credential: &Credential, args: Pass
     let mut seed = seed()?;
     let slot = repo.add_slot(&new, time::now(), &mut seed)?;
     repo.remove_slot(&current.id, &mut seed)?;
+    write_down(session, &repo, "password changed", &slot);
     told(session, "changed", &slot, false)
 }
 
 fn remove(session: &Session, mut repo: Repo, credential: &Credential, args: Remove) -> Outcome<()> {
+    if repo.capability() != Capability::Owner {
+        return Err(Failure::new(Exit::Refused, "this key may not take keys away: it is not an owner's")
+            .hint("unlock with an owner's password, key file or the recovery key"));
+    }
     let slots = repo.slots()?;
-    let wanted = args.id.to_ascii_lowercase();
-    let fits: Vec<&SlotInfo> = slots.iter().filter(|slot| slot.id.hex().starts_with(&wanted)).collect();
-    let slot = match fits[..] {
-        [one] => one,
-        [] => {
-            return Err(Failure::new(Exit::Failed, format!("no key has the id {}", safe(&args.id)))
-                .hint("lifeboat key list"));
-        }
-        _ => {
-            return Err(Failure::usage(format!("{} is the beginning of {} ids", safe(&args.id), fits.len())));
-        }
+    let chosen = match (&args.id, &args.label) {
+        (_, Some(label)) => labelled(&slots, label),
+        (id, None) => vec![identified(&slots, id.as_deref().unwrap_or_default())?],
     };
-    let is_owner = |slot: &SlotInfo| slot.capabilities.contains(&Capability::Owner);
-    if is_owner(slot) && slots.iter().filter(|slot| is_owner(slot)).count() == 1 {
+    let is_owner = |slot: &&SlotInfo| slot.capabilities.contains(&Capability::Owner);
+    let owners_left =
+        slots.iter().filter(is_owner).filter(|slot| !chosen.iter().any(|c| c.id == slot.id)).count();
+    if owners_left == 0 {
         return Err(Failure::new(
             Exit::Refused,
             "this is the last key that may do everything: nothing could be restored without it",
         )
         .hint("add another one first: lifeboat key add"));
     }
-    if repo.slot_of(credential)?.is_some_and(|current| current.id == slot.id) {
+    if let Some(current) = repo.slot_of(credential)?
+        && chosen.iter().any(|slot| slot.id == current.id)
+    {
         return Err(Failure::new(Exit::Refused, "this is the key that unlocks now")
             .hint("unlock with another one to remove it"));
     }
-    if !args.dry_run {
-        repo.remove_slot(&slot.id, &mut seed()?)?;
+    if chosen.is_empty() {
+        session.out.info("no key has this label; nothing is removed");
     }
-    told(session, if args.dry_run { "would be removed" } else { "removed" }, slot, args.dry_run)
+    for slot in chosen {
+        if !args.dry_run {
+            repo.remove_slot(&slot.id, &mut seed()?)?;
+            write_down(session, &repo, "removed", slot);
+        }
+        told(session, if args.dry_run { "would be removed" } else { "removed" }, slot, args.dry_run)?;
+    }
+    Ok(())
+}
+
+/// The one key whose id begins so.
+fn identified<'s>(slots: &'s [SlotInfo], id: &str) -> Outcome<&'s SlotInfo> {
+    let wanted = id.to_ascii_lowercase();
+    let fits: Vec<&SlotInfo> = slots.iter().filter(|slot| slot.id.hex().starts_with(&wanted)).collect();
+    match fits[..] {
+        [one] => Ok(one),
+        [] => {
+            Err(Failure::new(Exit::Failed, format!("no key has the id {}", safe(id)))
+                .hint("lifeboat key list"))
+        }
+        _ => Err(Failure::usage(format!("{} is the beginning of {} ids", safe(id), fits.len()))),
+    }
+}
+
+/// The keys of a machine. A recovery key is nobody's machine.
+fn labelled<'s>(slots: &'s [SlotInfo], label: &str) -> Vec<&'s SlotInfo> {
+    slots.iter().filter(|slot| slot.label == label && slot.kind != SlotKind::Recovery).collect()
+}
+
+fn write_down(session: &Session, repo: &Repo, action: &str, slot: &SlotInfo) {
+    let body =
+        json!({"action": action, "slot": slot.id.hex(), "kind": slot.kind.as_str(), "roles": roles(slot)});
+    crate::audit::record(session, repo, "key", &body);
 }
 
 fn told(session: &Session, what: &str, slot: &SlotInfo, dry_run: bool) -> Outcome<()> {

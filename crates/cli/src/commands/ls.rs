@@ -6,7 +6,6 @@ use crate::session::Session;
 use crate::snapspec::{self, Filter, SnapSpec};
 use crate::time;
 use ::repo::browse;
-use ::repo::snapshots::SnapshotList;
 use format::kind::Kind;
 use format::tree::{Entry, KeyPath, dir_prefix};
 use serde_json::{Map, Value, json};
@@ -40,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
     let spec = SnapSpec::parse(&args.snapshot)?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let snapshot = spec.find(&list, &args.filter)?;
     let reader = opened.reader()?;
     let path = spec.components(snapshot);

@@ -4,9 +4,9 @@ use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::progress::Reporter;
 use crate::session::{Session, processors};
-use crate::snapspec::{self, Filter, SnapSpec};
+use crate::snapspec::{self, Filter};
+use crate::thaw::{ThawArgs, Thawing};
 use crate::{sizes, time};
-use ::repo::snapshots::SnapshotList;
 use engine::{Overwrite, RestoreOutcome, RestoreRequest};
 use format::kind::Kind;
 use format::snapshot::Snapshot;
@@ -76,6 +76,8 @@ pub(crate) struct Args {
     /// Restore owners by number, not by name
     #[arg(long)]
     numeric_ids: bool,
+    #[command(flatten)]
+    thaw: ThawArgs,
 }
 
 /// When a file that is there may be replaced.
@@ -100,11 +102,8 @@ impl From<When> for Overwrite {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let rules = rules(&args)?;
-    let opened = session.open()?;
-    let spec = SnapSpec::parse(&args.snapshot)?;
-    let list = SnapshotList::read(&opened.repo)?;
-    let snapshot = spec.find(&list, &args.filter)?;
-    let reader = opened.reader()?;
+    let (nearest, spec) = session.open_nearest(&args.snapshot, &args.filter)?;
+    let (snapshot, reader) = (&nearest.snapshot, nearest.reader.clone());
     let path = spec.components(snapshot);
     if !path.is_empty() {
         snapspec::entry(&reader, snapshot, &path)?;
@@ -125,10 +124,16 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         sync: !args.no_sync,
         numeric_ids: args.numeric_ids,
         workers: processors(),
+        memory: session.global.memory,
     };
+    let place = &nearest.place;
+    let configured = place.thaw.as_ref();
+    Thawing { session, location: &place.location, configured, args: &args.thaw }
+        .prepare(&reader, &request)?;
     let reporter = Reporter::new(&session.out, &session.cancel).naming_always(args.dry_run);
     let outcome = engine::restore(&reader, &request, &reporter).inspect_err(|_| reporter.finish())?;
     let worst = reporter.conclude();
+    session.tell_healed(&nearest)?;
     let exit = exit(&outcome, worst.map_or(Exit::Ok, Exit::from));
     if session.out.json {
         session.out.object(&summary(&args, snapshot, &outcome, reporter.elapsed()))?;
@@ -138,7 +143,8 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     Ok(exit)
 }
 
-fn exit(outcome: &RestoreOutcome, told: Exit) -> Exit {
+/// How a restore ends that told of this much.
+pub(super) fn exit(outcome: &RestoreOutcome, told: Exit) -> Exit {
     match (outcome.damaged, outcome.problems) {
         (1.., _) => Exit::Damage,
         (0, 1..) if told == Exit::Ok => Exit::Partial,

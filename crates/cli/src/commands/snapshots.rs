@@ -2,10 +2,12 @@
 
 use crate::display::safe;
 use crate::error::{Exit, Outcome};
+use crate::known::{self, Known};
 use crate::session::Session;
 use crate::snapspec::{Filter, SnapSpec};
 use crate::{sizes, time};
 use ::repo::snapshots::{SnapshotList, StoredSnapshot};
+use engine::retention::Doubt;
 use format::snapshot::{Completeness, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -34,18 +36,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
-    let chosen = choose(&args, &list)?;
+    let known = known::read(session, &opened.repo)?;
+    let doubts = known.doubts();
+    let chosen = choose(&args, &known.list)?;
+    let chosen: Vec<(&StoredSnapshot, &[Doubt])> =
+        chosen.into_iter().map(|stored| (stored, &doubts[&stored.snapshot.id][..])).collect();
     if session.out.json {
-        session.out.object(&chosen.iter().map(|s| object(s)).collect::<Vec<_>>().into())?;
+        let objects = chosen.iter().map(|(stored, doubts)| object(&known, stored, doubts));
+        session.out.object(&objects.collect::<Vec<_>>().into())?;
     } else {
-        table(session, &chosen)?;
+        table(session, &known, &chosen)?;
     }
-    for (id, e) in &list.unreadable {
-        let why = ::repo::reader::chain(e);
-        session.out.warn(format!("snapshot {} cannot be read: {}", &id.hex()[..8], safe(&why)));
-    }
-    Ok(if list.unreadable.is_empty() { Exit::Ok } else { Exit::Damage })
+    known::warn_unreadable(session, &known);
+    Ok(if known.list.unreadable.is_empty() { Exit::Ok } else { Exit::Damage })
 }
 
 fn choose<'l>(args: &Args, list: &'l SnapshotList) -> Outcome<Vec<&'l StoredSnapshot>> {
@@ -90,17 +93,18 @@ pub(crate) fn record_object(s: &Snapshot) -> Value {
     })
 }
 
-fn object(stored: &StoredSnapshot) -> Value {
+fn object(known: &Known, stored: &StoredSnapshot, doubts: &[Doubt]) -> Value {
     let mut object = record_object(&stored.snapshot);
+    known.add_flags(&mut object, stored, doubts);
     object["forgotten"] = stored.forgotten.into();
     object["received"] = stored.received.map(|t| time::rfc3339(time::from_system(t))).into();
     object
 }
 
-fn table(session: &Session, chosen: &[&StoredSnapshot]) -> Outcome<()> {
+fn table(session: &Session, known: &Known, chosen: &[(&StoredSnapshot, &[Doubt])]) -> Outcome<()> {
     let mut rows =
         vec![["id", "time", "host", "tags", "mode", "base", "size", "new", "source"].map(String::from)];
-    rows.extend(chosen.iter().map(|s| row(s)));
+    rows.extend(chosen.iter().map(|(stored, doubts)| row(stored, &known.flags(stored, doubts))));
     for line in columns(&rows) {
         session.out.line(line)?;
     }
@@ -111,15 +115,15 @@ fn table(session: &Session, chosen: &[&StoredSnapshot]) -> Outcome<()> {
     })
 }
 
-fn row(stored: &StoredSnapshot) -> [String; 9] {
+fn row(stored: &StoredSnapshot, flags: &[String]) -> [String; 9] {
     let s = &stored.snapshot;
     let sources: Vec<_> = s.sources.iter().map(|p| crate::display::DisplayName(p).to_string()).collect();
     let mut source = sources.join(", ");
     if s.completeness == Completeness::Partial {
         source.push_str(&format!(" ({} unreadable)", s.stats.faults));
     }
-    if stored.forgotten {
-        source.push_str(" (forgotten)");
+    for flag in flags {
+        source.push_str(&format!(" ({flag})"));
     }
     [
         s.short_id(),

@@ -7,7 +7,6 @@ use crate::sizes;
 use crate::snapspec::{Filter, SnapSpec};
 use crate::time;
 use ::repo::index::PackListing;
-use ::repo::snapshots::SnapshotList;
 use format::snapshot::Snapshot;
 use serde_json::json;
 use std::ffi::OsString;
@@ -34,7 +33,7 @@ pub(crate) fn stored(listing: &PackListing) -> (u64, u64) {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let mut chosen = Vec::new();
     for spec in &args.snapshots {
         chosen.push(SnapSpec::parse(spec)?.find(&list, &args.filter)?);

@@ -4,21 +4,15 @@
 //! published like any other, after which the old one is forgotten: at every moment at least one is there.
 
 use super::backup::open_state;
-use crate::error::{Exit, Failure, Outcome};
-use crate::session::{Opened, Session, processors, seed};
+use super::successor::Successor;
+use crate::error::{Exit, Outcome};
+use crate::known::{self, refusal};
+use crate::session::Session;
 use crate::snapspec::{Filter, SnapSpec};
-use crate::time;
-use crate::writer_state::WriterState;
-use ::repo::index::PackListing;
-use ::repo::reader::Reader;
-use ::repo::snapshots::{SnapshotList, forget};
-use ::repo::writer::publish::Published;
-use ::repo::writer::{Writer, WriterOptions};
-use format::id::WriterId;
+use ::repo::snapshots::StoredSnapshot;
 use format::snapshot::Snapshot;
 use serde_json::json;
 use std::ffi::OsString;
-use std::sync::Arc;
 
 /// Change the tags of snapshots
 #[derive(clap::Args)]
@@ -52,22 +46,44 @@ pub(crate) struct Args {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
-    let mut chosen: Vec<&Snapshot> = Vec::new();
+    let known = known::read_to_act(session, &opened.repo, args.dry_run)?;
+    let mut chosen: Vec<&StoredSnapshot> = Vec::new();
     for spec in &args.snapshots {
-        let snapshot = SnapSpec::parse(spec)?.find(&list, &args.filter)?;
-        if !chosen.iter().any(|s| s.id == snapshot.id) {
-            chosen.push(snapshot);
+        let id = SnapSpec::parse(spec)?.find(&known.list, &args.filter)?.id;
+        if !chosen.iter().any(|s| s.snapshot.id == id) {
+            chosen.extend(known.list.snapshots.iter().find(|s| s.snapshot.id == id));
         }
     }
+    // The old record is to be forgotten; what protects it is known before anything is changed.
+    for stored in &chosen {
+        if let Some(protection) = known.protections_of(stored).first() {
+            return Err(refusal(&stored.snapshot.short_id(), protection));
+        }
+    }
+    let doubts = known.doubts();
     let reader = opened.reader()?;
     let state = open_state(session, args.dry_run)?;
-    for old in chosen {
+    for stored in chosen {
+        let old = &stored.snapshot;
         let tags = tags(&args, &old.tags);
         let new = match tags != old.tags && !args.dry_run {
-            true => Some(replace(session, &opened, &reader, state.as_ref(), old, &tags)?),
+            true => {
+                let word = known.word(stored, &doubts[&old.id]);
+                let new = Snapshot { tags: tags.clone(), ..old.clone() };
+                let why = |new: &Snapshot| format!("tags changed: now {}", new.id.hex());
+                Some(
+                    Successor::begin(session, &opened, &reader, state.as_ref())?
+                        .replace(old, new, word, why)?,
+                )
+            }
             false => None,
         };
+        if let Some(new) = &new {
+            let why = format!("tags changed: now {}", new.id.hex());
+            let mut body = service::audit::forgotten(std::iter::once(old), &why);
+            body["tags"] = json!(tags);
+            crate::audit::record(session, &opened.repo, "tag", &body);
+        }
         tell(session, &args, old, &tags, new.as_ref())?;
     }
     Ok(Exit::Ok)
@@ -86,48 +102,6 @@ fn tags(args: &Args, old: &[String]) -> Vec<String> {
         }
     }
     tags
-}
-
-/// Publishes the tree once more with other tags, then forgets the old record.
-fn replace(
-    session: &Session,
-    opened: &Opened,
-    reader: &Arc<Reader>,
-    state: Option<&WriterState>,
-    old: &Snapshot,
-    tags: &[String],
-) -> Outcome<Snapshot> {
-    let mut seed = seed()?;
-    let family = opened.repo.identity().family;
-    let listing = PackListing::read(&opened.repo)?;
-    let options = WriterOptions { seal_workers: processors(), ..WriterOptions::default() };
-    let mut writer = Writer::start(reader.clone(), &listing, seed.clone(), time::now(), options);
-    let gone = || {
-        Failure::new(Exit::Damage, format!("snapshot {} relies on packs that are gone", old.short_id()))
-            .hint("find out what it hurts with: lifeboat check")
-    };
-    if !writer.prepare(old.root, Some(&old.id), false)? {
-        writer.abandon()?;
-        return Err(gone());
-    }
-    let (sequence, previous) =
-        state.and_then(|s| s.previous(&family)).map_or((1, [0; 32]), |(number, hash)| (number + 1, hash));
-    let new = Snapshot {
-        id: writer.session(),
-        writer: state.map_or(WriterId(seed.draw()), |s| s.writer),
-        sequence,
-        previous,
-        tags: tags.to_vec(),
-        ..old.clone()
-    };
-    let Published::Done { record_hash } = writer.commit(&new)? else {
-        return Err(gone());
-    };
-    if let Some(Err(e)) = state.map(|s| s.remember(&family, sequence, &record_hash)) {
-        session.out.warn(format!("cannot remember the snapshot's number: {e}"));
-    }
-    forget(&opened.repo, &old.id, time::now(), &format!("tags changed: now {}", new.id.hex()), &mut seed)?;
-    Ok(new)
 }
 
 fn tell(

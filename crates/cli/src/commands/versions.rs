@@ -1,6 +1,7 @@
 //! `lifeboat versions`: every distinct version of one path over all snapshots.
 
 use super::ls::{mode_word, node_object};
+use super::names;
 use super::snapshots::columns;
 use crate::display::DisplayName;
 use crate::error::{Exit, Failure, Outcome, local};
@@ -8,9 +9,11 @@ use crate::session::Session;
 use crate::snapspec::{self, Filter};
 use crate::time;
 use ::repo::browse;
-use ::repo::snapshots::SnapshotList;
+use format::id::{FamilyId, SnapshotId};
 use format::snapshot::Snapshot;
 use format::tree::{Entry, PathKey};
+use service::catalog::Names;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -39,14 +42,17 @@ struct Version<'l> {
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let full = std::path::absolute(&args.path).map_err(|e| local("cannot find the current folder", e))?;
     let opened = session.open()?;
-    let list = SnapshotList::read(&opened.repo)?;
+    let list = session.snapshots(&opened.repo)?;
     let reader = opened.reader()?;
+    let mut looks = Looks::open(session, &opened.repo.identity().family);
     let mut versions: Vec<Version<'_>> = Vec::new();
     for snapshot in list.visible().filter(|s| args.filter.accepts(s)) {
         let is_stream = snapshot.sources.iter().all(|s| !s.starts_with(b"/"));
         let path = if is_stream { &args.path } else { &full };
         let components = snapspec::components(snapshot, path.as_os_str().as_bytes());
-        let entry = browse::lookup(&reader, snapshot.root, &PathKey::of(&components))?;
+        let entry = looks.entry(&PathKey::of(&components), &snapshot.id, &|key| {
+            Ok(browse::lookup(&reader, snapshot.root, key)?)
+        })?;
         let last = versions.last().map(|v| &v.entry);
         let is_new = match (last, &entry) {
             (None | Some(None), None) => false,
@@ -64,6 +70,52 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             .hint("look for it by its name with: lifeboat find NAME"));
     }
     tell(session, full.as_os_str().as_bytes(), &versions)
+}
+
+/// What the catalog of names knows: in which snapshots a path looks the same, so that it is looked up once.
+struct Looks {
+    names: Option<(Names, FamilyId, HashSet<SnapshotId>)>,
+    by_key: HashMap<Vec<u8>, BTreeMap<SnapshotId, usize>>,
+    entries: HashMap<(Vec<u8>, usize), Option<Entry>>,
+}
+
+impl Looks {
+    fn open(session: &Session, family: &FamilyId) -> Self {
+        let names = names::open(session).and_then(|names| {
+            let known = names.known(family).ok()?;
+            Some((names, *family, known))
+        });
+        Looks { names, by_key: HashMap::new(), entries: HashMap::new() }
+    }
+
+    fn entry(
+        &mut self,
+        key: &[u8],
+        snapshot: &SnapshotId,
+        look_up: &dyn Fn(&[u8]) -> Outcome<Option<Entry>>,
+    ) -> Outcome<Option<Entry>> {
+        let Some((names, family, _)) = self.names.as_ref().filter(|(.., known)| known.contains(snapshot))
+        else {
+            return look_up(key);
+        };
+        if !self.by_key.contains_key(key) {
+            match names.looks(family, key) {
+                Ok(looks) => _ = self.by_key.insert(key.to_vec(), looks),
+                Err(_) => {
+                    self.names = None;
+                    return look_up(key);
+                }
+            }
+        }
+        let Some(look) = self.by_key[key].get(snapshot) else { return Ok(None) };
+        let look = (key.to_vec(), *look);
+        if let Some(entry) = self.entries.get(&look) {
+            return Ok(entry.clone());
+        }
+        let entry = look_up(key)?;
+        self.entries.insert(look, entry.clone());
+        Ok(entry)
+    }
 }
 
 /// Whether a path that is not in the snapshot was not there: other sources say nothing about it.

@@ -124,6 +124,21 @@ fn unreadable_files_are_named_and_the_rest_is_saved() {
     let listed = machine.ok(&["ls", "-r", "repo", "latest"]);
     assert!(listed.contains("ROOT/src/sub/b\n"), "{listed}");
     assert!(machine.ok(&["snapshots", "-r", "repo"]).contains("unreadable)"));
+
+    // Whoever brings it back hears of it, and what comes after it in an archive is not lost.
+    let part = format!("latest:{}", machine.path("src").display());
+    let restored = machine.run(&["restore", "-r", "repo", &part, "--target", "out"]);
+    assert_eq!(restored.code, 3, "{}", restored.err);
+    assert!(restored.err.contains("no contents of it"), "{}", restored.err);
+    let dumped = machine.run(&["dump", "-r", "repo", &part]);
+    assert_eq!(dumped.code, 3, "{}", dumped.err);
+    assert!(dumped.err.contains("secret is not in the archive"), "{}", dumped.err);
+    let mut archive = tar::Archive::new(&dumped.raw_out[..]);
+    let names = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+    let names: Vec<String> = names.collect();
+    assert!(names.contains(&"sub/b".to_string()) && !names.contains(&"secret".to_string()), "{names:?}");
+    let printed = machine.run(&["cat", "-r", "repo", &format!("{part}/secret")]);
+    assert_eq!((printed.code, printed.raw_out.len()), (3, 0), "{}", printed.err);
 }
 
 #[test]
@@ -187,7 +202,7 @@ fn damage_is_named_down_to_the_path() {
     let ran = machine.run(&["check", "--read-data", "-r", "repo"]);
     assert_eq!(ran.code, 5, "{}\n{}", ran.out, ran.err);
     assert!(ran.out.contains("damaged: packs/"), "{}", ran.out);
-    assert!(ran.out.contains("hurts snapshot ID ROOT/src/a\n"), "{}", ran.out);
+    assert!(ran.out.contains("hurts snapshot ID ROOT/src/a; no snapshot here has it whole\n"), "{}", ran.out);
     let ran = machine.run(&["restore", "latest", "-r", "repo", "--target", "back"]);
     assert_eq!(ran.code, 5, "{}\n{}", ran.out, ran.err);
     assert!(ran.err.contains("ROOT/src/a"), "{}", ran.err);
@@ -243,4 +258,14 @@ fn an_address_nobody_listens_at() {
     let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "0"]);
     assert_eq!(ran.code, 13, "{}", ran.err);
     assert!(ran.err.starts_with("error: cannot open sftp://me@127.0.0.1:1/"), "{}", ran.err);
+}
+
+#[test]
+fn too_little_memory_is_refused_and_the_least_is_enough() {
+    let machine = Machine::with_repository();
+    let ran = machine.run(&["backup", "-r", "repo", "src", "--memory", "1M"]);
+    assert_eq!((ran.code, ran.err.contains("at least 64 MiB are needed")), (2, true), "{}", ran.err);
+    machine.ok(&["backup", "-r", "repo", "src", "--memory", "64M", "--upload-concurrency", "1"]);
+    machine.ok(&["restore", "-r", "repo", "latest", "--target", "out", "--memory", "64M"]);
+    assert!(machine.path("out").is_dir());
 }

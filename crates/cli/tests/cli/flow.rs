@@ -238,6 +238,22 @@ fn tags_are_changed_without_losing_the_snapshot() {
 }
 
 #[test]
+fn what_one_machine_has_read_another_need_not_read_first() {
+    let mut machine = Machine::with_snapshot();
+    let other = machine.path("other");
+    let copied = machine.command_of("cp").arg("-a").arg(machine.path("home")).arg(&other).status();
+    assert!(copied.unwrap().success());
+    machine.ok(&["check", "--read-data", "-r", "repo"]);
+    machine.set("HOME", other.to_str().unwrap());
+    let ran = machine.run(&["check", "--read-data=1/30", "-r", "repo", "--json"]);
+    let summary: serde_json::Value =
+        ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).next_back().unwrap();
+    assert_eq!((&summary["packs"], &summary["packs_read"]), (&2.into(), &1.into()), "{}", ran.out);
+    assert_eq!(summary["never_verified_packs"], 0, "{}", ran.out);
+    assert_eq!(fs::read_dir(machine.path("repo/attest")).unwrap().count(), 2);
+}
+
+#[test]
 fn archives_hold_what_the_folder_held() {
     let machine = Machine::with_repository();
     let long_name = "n".repeat(200);

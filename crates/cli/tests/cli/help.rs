@@ -2,7 +2,7 @@
 
 use crate::support::Machine;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: &[&str] = &[
     "init",
     "backup",
     "snapshots",
@@ -13,13 +13,30 @@ const COMMANDS: [&str; 20] = [
     "dump",
     "diff",
     "restore",
+    "restore-db",
     "check",
+    "scrub",
+    "repair",
+    "sync",
+    "copy",
+    "daemon",
+    "schedule",
+    "pause",
+    "resume",
     "stats",
     "key",
     "forget",
+    "prune",
+    "hold",
+    "trust",
     "repo",
     "excludes",
     "tag",
+    "rewrite",
+    "drill",
+    "report",
+    "kit",
+    "recover",
     "completions",
     "man",
     "version",
@@ -41,13 +58,36 @@ fn the_list_of_commands_is_complete() {
   dump         Write a file, or a folder as an archive
   diff         Compare two snapshots
   restore      Restore files from a snapshot
+  restore-db   Bring databases back into a server
   check        Look for damage
+  scrub        Compare stored bytes with their hashes, without any key
+  repair       Repair damage, and mark what cannot be repaired
+  sync         Bring what another repository of the family lacks
+  copy         Copy chosen snapshots to another repository
+  status       Show how well everything is protected
+  log          Show what ran, and how it ended
+  setup        Set up this machine: ask, back up once, and prove it
+  run          Run jobs of the configuration: sources into all their repositories, with hooks
+  daemon       Run everything by itself, as the configuration says
+  schedule     Show and install what runs by itself
+  pause        Let nothing begin by itself for a while
+  resume       Let things begin by themselves again
+  config       Look at the configuration, show it, or edit it
   stats        Show how much is saved and stored
   key          Manage the ways to unlock a repository
   forget       Forget snapshots
-  repo         Show a repository, or test its place
+  prune        Free the space of what nothing needs any more
+  hold         Keep snapshots from being forgotten
+  trust        Confirm doubtful snapshots
+  repo         Show or set how a repository works, or test its place
   excludes     Find out why a path is saved or left out
   tag          Change the tags of snapshots
+  rewrite      Erase paths from all snapshots
+  drill        Prove that what is stored comes back: restore, compare, measure, keep the evidence
+  report       Show how retention was kept: rules, reasons, proofs, and who did what
+  kit          Print the recovery kit: what brings everything back when only one copy is left
+  plan         Write the recovery plan: what comes back, from where, how, and who does it
+  recover      Come back from nothing: a repository and its key are enough
   completions  Print a completion script for a shell
   man          Write manual pages into a folder
   version      Show the version
@@ -58,7 +98,8 @@ fn the_list_of_commands_is_complete() {
 #[test]
 fn every_command_has_an_example_and_fits_the_page() {
     let machine = Machine::new();
-    let nested = [&["key", "add"][..], &["key", "passwd"], &["key", "remove"], &["repo", "test"]];
+    let nested =
+        [&["key", "add"][..], &["key", "passwd"], &["key", "remove"], &["repo", "set"], &["repo", "test"]];
     let all = COMMANDS.iter().map(std::slice::from_ref).chain(nested);
     for command in all {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

@@ -15,7 +15,7 @@ fn every_command_speaks_json_only() {
     let machine = Machine::with_snapshot();
     machine.write("src/a", b"changed");
     let file = format!("{}/src/a", machine.root.display());
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 25] = [
         &["init", "-r", "other"],
         &["backup", "src", "-r", "repo"],
         &["backup", "src", "-r", "repo", "-v", "--skip-if-unchanged"],
@@ -30,6 +30,11 @@ fn every_command_speaks_json_only() {
         &["stats", "-r", "repo"],
         &["key", "list", "-r", "repo"],
         &["forget", "latest", "-n", "-r", "repo"],
+        &["forget", "--keep-last", "1", "-n", "-r", "repo"],
+        &["forget", "--undo", "-r", "repo"],
+        &["hold", "add", "x", "--all", "-n", "-r", "repo"],
+        &["hold", "list", "-r", "repo"],
+        &["trust", "-r", "repo"],
         &["tag", "--add", "x", "latest", "-r", "repo"],
         &["repo", "info", "-r", "repo"],
         &["repo", "test", "-r", "repo"],

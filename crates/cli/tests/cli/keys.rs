@@ -80,6 +80,10 @@ fn keys_are_added_and_removed_but_never_the_last_owner() {
 fn a_maintainer_sees_names_and_never_contents() {
     let machine = Machine::with_snapshot();
     machine.ok(&["key", "add", "-r", "repo", "--file", "prune.key", "--role", "maintain"]);
+    let slots = machine.ok(&["key", "list", "-r", "repo", "--json"]);
+    let own = slots.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_string();
+    let refused = machine.run(&["key", "remove", "-r", "repo", "--key-file", "prune.key", &own]);
+    assert_eq!(refused.code, 14, "nobody is locked out by whoever may only maintain: {}", refused.err);
     let with_key = |args: &[&str]| {
         let args: Vec<&str> = args.iter().copied().chain(["-r", "repo", "--key-file", "prune.key"]).collect();
         machine.run(&args)

@@ -1,10 +1,36 @@
 //! The program as its users meet it: whole outputs, exit codes, and what is on disk afterwards.
 
+mod alarms;
+mod bare;
+mod block;
+mod config;
+mod copies;
+mod daemon;
+mod databases;
+mod drill;
+mod drill_databases;
 mod errors;
 mod flow;
+mod freezes;
 mod help;
+mod jobs;
 mod json;
 mod keys;
 mod kills;
+mod kit;
+mod places;
+mod plan;
+mod planted;
+mod prune;
+mod recover;
+mod repair;
+mod report;
+mod restoring;
+mod retention;
+mod rewrite;
+mod rollback;
+mod setup;
 mod support;
+mod system;
 mod terminal;
+mod watch;

@@ -35,7 +35,12 @@ pub(crate) struct Ran {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("lifeboat-test").tempdir().unwrap();
+        Machine::below(&std::env::temp_dir())
+    }
+
+    /// A machine whose disk is in this folder.
+    pub(crate) fn below(folder: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("lifeboat-test").tempdir_in(folder).unwrap();
         let root = folder.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("home")).unwrap();
         fs::create_dir_all(root.join("src/sub")).unwrap();
@@ -159,6 +164,12 @@ impl Machine {
         let text = text.replace(root, "ROOT").replace(&host, "  HOST  ");
         text.lines().map(|line| plain_line(line) + "\n").collect()
     }
+}
+
+/// All files below a folder.
+pub(crate) fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 fn give_away(path: &Path) {

@@ -5,24 +5,28 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Stdio};
 
 /// The program inside a terminal of its own, which `script` makes.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     screen: ChildStdout,
     seen: String,
 }
 
 impl Terminal {
-    fn start(machine: &Machine, command: &str) -> Option<Self> {
+    pub(crate) fn start(machine: &Machine, command: &str) -> Option<Self> {
+        Terminal::of(machine, &format!("{} {command}", crate::support::LIFEBOAT))
+    }
+
+    /// A line of a shell inside a terminal.
+    pub(crate) fn of(machine: &Machine, line: &str) -> Option<Self> {
         let mut script = machine.command_of("script");
-        let line = format!("{} {command}", crate::support::LIFEBOAT);
-        script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        script.args(["-qefc", line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = script.spawn().ok()?;
         let screen = child.stdout.take().unwrap();
         Some(Terminal { child, screen, seen: String::new() })
     }
 
     /// Waits until a text is on the screen.
-    fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) {
         while !self.seen.contains(text) {
             let mut byte = [0; 256];
             let len = self.screen.read(&mut byte).unwrap();
@@ -32,13 +36,35 @@ impl Terminal {
     }
 
     /// Waits for a question, then types.
-    fn answer(&mut self, question: &str, keys: &str) {
+    pub(crate) fn answer(&mut self, question: &str, keys: &str) {
         self.wait_for(question);
         self.seen = self.seen.replace(question, "");
         self.child.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    fn end(mut self) -> (i32, String) {
+    /// Answers whatever is asked until it ends: the answer to the last line on the screen, if that is a question.
+    pub(crate) fn converse(mut self, answer: &dyn Fn(&str) -> Option<String>) -> (i32, String) {
+        loop {
+            let mut bytes = [0; 4096];
+            let len = self.screen.read(&mut bytes).unwrap();
+            if len == 0 {
+                return (self.child.wait().unwrap().code().unwrap(), self.seen);
+            }
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..len]));
+            let last = self.seen.rsplit(['\n', '\r']).next().unwrap_or_default();
+            if let Some(keys) = last.ends_with(": ").then(|| answer(last)).flatten() {
+                self.child.stdin.as_mut().unwrap().write_all(format!("{keys}\r").as_bytes()).unwrap();
+                self.seen.push('\n');
+            }
+        }
+    }
+
+    /// Whether a text is on the screen by now.
+    pub(crate) fn shows(&self, text: &str) -> bool {
+        self.seen.contains(text)
+    }
+
+    pub(crate) fn end(mut self) -> (i32, String) {
         self.screen.read_to_string(&mut self.seen).unwrap();
         (self.child.wait().unwrap().code().unwrap(), self.seen)
     }
@@ -56,7 +82,8 @@ fn passwords_are_asked_for_and_never_shown() {
     assert_eq!(code, 0, "{seen}");
     assert!(!seen.contains("geheim"), "{seen}");
     let groups = seen.split_whitespace().filter(|word| word.len() == 34 && word.split('-').count() == 7);
-    assert_eq!(groups.count(), 2, "the recovery key is shown: {seen}");
+    let recovery_key: Vec<&str> = groups.collect();
+    assert_eq!(recovery_key.len(), 2, "the recovery key is shown: {seen}");
     assert!(!machine.path("home/.config/lifeboat/keys").exists(), "and in no file");
 
     let mut terminal = Terminal::start(&machine, "snapshots -r repo").unwrap();
@@ -66,6 +93,11 @@ fn passwords_are_asked_for_and_never_shown() {
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("1 snapshot"), "{seen}");
+
+    let mut terminal = Terminal::start(&machine, "snapshots -r repo").unwrap();
+    terminal.answer("Password: ", &format!("{}\r", recovery_key.join("-").to_lowercase()));
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "the recovery key will do, too: {seen}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! A part of a snapshot put into an archive, whatever its format.
 
+use crate::contents;
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::Session;
 use ::repo::RepoError;
 use ::repo::browse;
+use ::repo::erasures::Erased;
 use ::repo::reader::Reader;
 use format::kind::Kind;
 use format::snapshot::Snapshot;
@@ -27,23 +29,37 @@ pub(super) trait Archive {
     fn finish(&mut self) -> Outcome<()>;
 }
 
+/// What an archive is made of.
+pub(super) struct Part<'p> {
+    /// The snapshot.
+    pub(super) snapshot: &'p Snapshot,
+    /// The folder, the volume first; everything when empty.
+    pub(super) folder: &'p [Vec<u8>],
+    /// What was erased from it.
+    pub(super) erased: &'p Erased,
+}
+
 /// Adds everything below a folder, named from there.
 pub(super) fn fill(
     session: &Session,
     reader: &Reader,
-    snapshot: &Snapshot,
-    folder: &[Vec<u8>],
+    part: &Part<'_>,
     archive: &mut dyn Archive,
 ) -> Outcome<Exit> {
     let mut first_names: HashMap<[u8; 8], Vec<u8>> = HashMap::new();
     let mut left_out = 0u64;
     let mut failed = None;
-    browse::visit_range(reader, snapshot.root, &dir_prefix(folder), &mut |key, entry| {
+    browse::visit_range(reader, part.snapshot.root, &dir_prefix(part.folder), &mut |key, entry| {
         if session.cancel.is_set() {
             return Err(RepoError::Local("cancelled".into()));
         }
-        let name = relative_name(key, folder.len())?;
-        if name.is_empty() || entry.kind() == Kind::Fault {
+        let name = relative_name(key, part.folder.len())?;
+        if is_erased(part, key) || (name.is_empty() && entry.kind() != Kind::Fault) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if let Some(why) = lacking(entry) {
+            left_out += 1;
+            session.out.warn(format!("{} is not in the archive: {why}", DisplayName(&name)));
             return Ok(ControlFlow::Continue(()));
         }
         let first = entry.link_group.and_then(|group| first_names.get(&group)).cloned();
@@ -69,6 +85,22 @@ pub(super) fn fill(
     }
     archive.finish()?;
     Ok(if left_out == 0 { Exit::Ok } else { Exit::Partial })
+}
+
+/// Why the snapshot has nothing to put into an archive: what could not be read when it was saved.
+fn lacking(entry: &Entry) -> Option<String> {
+    match entry.kind() {
+        Kind::Fault => {
+            Some(format!("a part of its folder could not be listed: {}", entry.target.escape_ascii()))
+        }
+        Kind::File if contents::are_lacking(entry) => Some(contents::LACKING.into()),
+        _ => None,
+    }
+}
+
+fn is_erased(part: &Part<'_>, key: &[u8]) -> bool {
+    !part.erased.is_empty()
+        && KeyPath::parse(key).is_ok_and(|path| part.erased.covers(&path.components().collect::<Vec<_>>()))
 }
 
 /// The name below the folder, without the volume `/`.

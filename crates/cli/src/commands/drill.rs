@@ -1,0 +1,224 @@
+//! `lifeboat drill`: test restores, and the evidence they leave.
+
+mod hold;
+mod wanted;
+
+use crate::display::safe;
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::folders;
+use crate::session::{Opened, Session, host_name, user_name};
+use crate::{sizes, time};
+use ::repo::log::Log;
+use ::repo::snapshots::SnapshotList;
+use clap::Subcommand;
+use format::kind::Timestamp;
+use serde_json::Value;
+use service::audit::Author;
+use service::drill::report::{DrillReport, duration, problems_of_log, summary};
+use service::drill::{Drilled, Evidence, SourceKey, evidence_of};
+use service::open::Place;
+use std::path::PathBuf;
+use wanted::Run;
+
+/// Prove that what is stored comes back: restore, compare, measure, keep the evidence
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat drill run photos                               a drill of the configuration
+  lifeboat drill run -r /mnt/disk/backup                  the next sample in turn: source, age and part
+  lifeboat drill run --sample 1% --rto 30min --rpo 26h    a hundredth each time; a hundred drills prove all
+  lifeboat drill run --whole --age newest                 a rehearsal: everything comes back
+  lifeboat drill report --days 90 --html report.html      for whoever wants to see it proven
+
+Exit code 5: damage was found. 6: something came back wrong, or a goal is not met.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Run(Box<Run>),
+    List(List),
+    Show(Show),
+    Report(Report),
+}
+
+/// List the drills of a repository
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  lifeboat drill list -r /mnt/disk/backup")]
+struct List {}
+
+/// Show the evidence of one drill
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  lifeboat drill show latest -r /mnt/disk/backup")]
+struct Show {
+    /// latest, or the beginning of the record's hash as `drill list` shows it
+    #[arg(value_name = "DRILL", default_value = "latest")]
+    drill: String,
+}
+
+/// Report what drills have proven
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  lifeboat drill report -r /mnt/disk/backup --days 90 --html report.html")]
+struct Report {
+    /// Drills of so many days
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    days: u32,
+    /// Write it as a page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    match args.action {
+        Action::Run(args) => hold::run(session, &args),
+        Action::List(_) => list(session),
+        Action::Show(args) => show(session, &args),
+        Action::Report(args) => report(session, &args),
+    }
+}
+
+/// A repository with what is known of its drills.
+struct Repository {
+    /// Its name in the configuration, if it has one.
+    name: Option<String>,
+    place: Place,
+    opened: Opened,
+    list: SnapshotList,
+    log: Log,
+    drills: Vec<Drilled>,
+    unread: u64,
+}
+
+fn open(session: &Session, name: Option<String>, place: Place) -> Outcome<Repository> {
+    let opened = session.opener().open(&place)?;
+    let list = session.opener().snapshots(&place, &opened.repo)?;
+    let log = Log::read(&opened.repo)?;
+    let (drills, unread) = evidence_of(&log);
+    Ok(Repository { name, place, opened, list, log, drills, unread })
+}
+
+fn open_one(session: &Session) -> Outcome<Repository> {
+    open(session, None, session.place()?)
+}
+
+fn list(session: &Session) -> Outcome<Exit> {
+    let place = open_one(session)?;
+    if session.out.json {
+        for d in &place.drills {
+            session.out.object(&drilled_object(d))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    for d in &place.drills {
+        let e = &d.evidence;
+        let at = time::shown(Timestamp { secs: e.started, nanos: 0 });
+        session.out.line(format!("{}  {at}  {}  {}", &d.record[..8], safe(&e.name), summary(e)))?;
+    }
+    session.out.line(format!("{} drills", place.drills.len()))?;
+    Ok(Exit::Ok)
+}
+
+fn drilled_object(d: &Drilled) -> Value {
+    let mut object = serde_json::to_value(&d.evidence).expect("evidence can be written");
+    object["message_type"] = "drill".into();
+    object["record"] = d.record.clone().into();
+    object["machine"] = d.machine.clone().into();
+    object["user"] = d.user.clone().into();
+    object["signer"] = d.signer.clone().into();
+    object["signed"] = d.signed.into();
+    object
+}
+
+fn show(session: &Session, args: &Show) -> Outcome<Exit> {
+    let place = open_one(session)?;
+    let wanted = args.drill.to_ascii_lowercase();
+    let found = match wanted.as_str() {
+        "latest" => place.drills.last(),
+        start => place.drills.iter().find(|d| !start.is_empty() && d.record.starts_with(start)),
+    };
+    let Some(d) = found else {
+        return Err(Failure::new(Exit::Failed, format!("there is no drill {:?}", safe(&args.drill)))
+            .hint("list them with: lifeboat drill list"));
+    };
+    if session.out.json {
+        session.out.object(&drilled_object(d))?;
+        return Ok(Exit::Ok);
+    }
+    let e = &d.evidence;
+    session.out.line(format!("record {}", d.record))?;
+    session.out.line(format!("of {}, by {}@{}", safe(&e.location), safe(&d.user), safe(&d.machine)))?;
+    session.out.line(format!("signed with {}: {}", d.signer, if d.signed { "right" } else { "WRONG" }))?;
+    session.out.line(format!(
+        "source {}, {} snapshot {}",
+        safe(&e.source.shown()),
+        e.age.as_str(),
+        e.snapshot
+    ))?;
+    tell(session, e, None)?;
+    Ok(Exit::Ok)
+}
+
+/// Whether the newest record that this machine wrote or saw is in the log.
+pub(super) fn holds_last(repo: &::repo::Repo, log: &Log) -> bool {
+    let (machine, user, folders) = (host_name(), user_name(), folders::folders());
+    let author = Author { folders: &folders, machine: &machine, user: &user };
+    author.finds_its_last_record(&repo.identity().repo, log)
+}
+
+fn report(session: &Session, args: &Report) -> Outcome<Exit> {
+    let place = open_one(session)?;
+    let holds_last = holds_last(&place.opened.repo, &place.log);
+    let now = time::now().secs;
+    let since = now - i64::from(args.days) * 86_400;
+    let visible: Vec<(SourceKey, String)> =
+        place.list.visible().map(|s| (SourceKey::of(s), s.id.hex())).collect();
+    let problems = problems_of_log(&place.log, holds_last);
+    let location = place.place.shown();
+    let report = DrillReport::new(location, (since, now), &place.drills, place.unread, &visible, problems);
+    if let Some(path) = &args.html {
+        service::durable::replace(path, report.html().as_bytes())
+            .map_err(|e| local(format!("cannot write {}", path.display()), e))?;
+    }
+    match (session.out.json, &args.html) {
+        (true, _) => session.out.object(&report.json())?,
+        (false, Some(path)) => session.out.line(format!("wrote {}", safe(&path.display().to_string())))?,
+        (false, None) => report.text().into_iter().try_for_each(|line| session.out.line(line))?,
+    }
+    Ok(if report.log_is_whole { Exit::Ok } else { Exit::Damage })
+}
+
+fn tell(session: &Session, e: &Evidence, kept: Option<&std::path::Path>) -> Outcome<()> {
+    if session.out.json {
+        let mut object = serde_json::to_value(e).expect("evidence can be written");
+        object["message_type"] = "drill_result".into();
+        object["kept"] = kept.map(|path| path.display().to_string()).into();
+        return session.out.object(&object);
+    }
+    for problem in &e.problems {
+        session.out.line(format!("{}: {}", safe(&problem.path), safe(&problem.what)))?;
+    }
+    if e.problems_count as usize > e.problems.len() {
+        session.out.line(format!("... and {} more", e.problems_count as usize - e.problems.len()))?;
+    }
+    session.out.line(summary(e))?;
+    session.out.line(format!(
+        "{} hashed again, {} attributes compared, {} live files equal",
+        sizes::shown(e.bytes_hashed),
+        e.attributes,
+        e.live.equal
+    ))?;
+    let age = duration(e.data_age.seconds);
+    if !e.data_age.met {
+        session.out.line(format!("the newest snapshot is {age} old: too old"))?;
+    }
+    for a in &e.asserts {
+        let word = if a.ok { "yes" } else { "NO" };
+        session.out.line(format!("{word}: {} ({})", safe(&a.question), safe(&a.answer)))?;
+    }
+    if let Some(path) = kept {
+        session.out.line(format!("what was restored is in {}", safe(&path.display().to_string())))?;
+    }
+    Ok(())
+}

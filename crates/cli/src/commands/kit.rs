@@ -1,0 +1,502 @@
+//! `lifeboat kit`: the recovery kit, printed, confirmed, checked, and split into shares.
+//!
+//! The key on a kit is made here and never again told: it is in the file that is named (for its owner alone)
+//! or on the terminal, nowhere else.
+
+use crate::audit;
+use crate::credentials;
+use crate::display::safe;
+use crate::error::{Exit, Failure, Outcome, local};
+use crate::folders;
+use crate::session::{Opened, Session, host_name, seed};
+use crate::{prompt, time};
+use ::repo::{Credential, NewSlot, Repo};
+use clap::{Args as ClapArgs, Subcommand};
+use format::id::SlotId;
+use format::keys::{Capability, Key};
+use format::shares::{SHARES_MAX, Share, split};
+use format::slot::{ArgonCost, SlotKind};
+use serde_json::json;
+use service::durable::write_secret;
+use service::kit::{
+    Kit, KitPlace, KitSecret, OwnProgram, Program, Remembered, Standing, describe, is_static, store_program,
+};
+use service::open::Place;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use storage::Location;
+use zeroize::Zeroizing;
+
+/// Print the recovery kit: what brings everything back when only one copy is left
+#[derive(clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+A kit holds a new recovery key of its own: one that was printed before cannot be printed again. Give -r once for each
+copy, or none for all copies of the configuration; the same key opens them all. The files are for their owner alone; print them, then delete them.
+
+Examples:
+  lifeboat kit -r /mnt/usb/backup -r sftp://nas/backup --html kit.html
+  lifeboat kit --html kit.html --retire          the key of older kits opens nothing afterwards
+  lifeboat kit split --shares 3 --threshold 2 --out shares
+  lifeboat kit --confirm                         type two groups of the printed key back
+  lifeboat kit --check                           is the printed kit still right?
+
+Exit code 4: there is no kit, it is not confirmed, or it is out of date (--check)."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    make: Make,
+    /// Write the kit as a page to print
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the kit as plain text
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Type part of the printed key back, or read it from this file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with_all = ["html", "text", "check"])]
+    confirm: Option<Option<PathBuf>>,
+    /// Look whether the printed kit is confirmed and up to date
+    #[arg(long, conflicts_with_all = ["html", "text"])]
+    check: bool,
+}
+
+/// How a kit is made.
+#[derive(ClapArgs, Clone)]
+struct Make {
+    /// Retire the recovery keys made before: they open nothing afterwards
+    #[arg(long)]
+    retire: bool,
+    /// Do not store this program beside the copies
+    #[arg(long)]
+    no_program: bool,
+    /// Say what would be done; change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Split(SplitArgs),
+}
+
+/// Make a kit in shares, of which some are enough
+#[derive(clap::Args)]
+#[command(after_help = "\
+Each share is a sheet of its own, as page and as text. Unlock with --recovery-share, once for each.
+
+Example:
+  lifeboat kit split --shares 3 --threshold 2 --out shares")]
+struct SplitArgs {
+    /// How many shares there are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=i64::from(SHARES_MAX)))]
+    shares: u8,
+    /// How many of them open the copies
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=i64::from(SHARES_MAX)))]
+    threshold: u8,
+    /// The new folder for the sheets
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    #[command(flatten)]
+    make: Make,
+}
+
+/// A copy that is open.
+struct OpenPlace {
+    name: Option<String>,
+    location: Location,
+    opened: Opened,
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    if let Some(file) = &args.confirm {
+        return confirm(session, file.as_deref());
+    }
+    if args.check {
+        return check(session);
+    }
+    if let Some(Action::Split(split)) = &args.action {
+        return make_shares(session, split);
+    }
+    if args.html.is_none() && args.text.is_none() && !session.out.is_terminal && !args.make.dry_run {
+        return Err(Failure::usage("the kit is for a printer: name a file for it")
+            .hint("lifeboat kit --html kit.html (or --text kit.txt)"));
+    }
+    make_whole(session, &args)
+}
+
+/// Opens every copy as its owner.
+fn open_all(session: &Session) -> Outcome<Vec<OpenPlace>> {
+    let mut places = Vec::new();
+    for (name, place) in session.all_places()? {
+        let opened = session.opener().open(&place)?;
+        let location = whole(place.location);
+        if opened.repo.capability() != Capability::Owner {
+            let what = format!("this key of {} may not make other keys", safe(&location.to_string()));
+            return Err(
+                Failure::new(Exit::Refused, what).hint("unlock with the password, or with an owner's key")
+            );
+        }
+        places.push(OpenPlace { name, location, opened });
+    }
+    Ok(places)
+}
+
+/// A sheet is read far from the folder this program was started in.
+fn whole(location: Location) -> Location {
+    match location {
+        Location::Local(path) => Location::Local(std::path::absolute(&path).unwrap_or(path)),
+        other => other,
+    }
+}
+
+fn kit_place(name: Option<&String>, location: &Location, repo: &Repo) -> Outcome<KitPlace> {
+    let slots = repo.slots()?.into_iter().filter(|slot| slot.listed).map(|slot| slot.id.hex());
+    Ok(KitPlace {
+        name: name.cloned(),
+        location: location.to_string(),
+        repository: repo.identity().repo.hex(),
+        family: repo.identity().family.hex(),
+        keys: repo.keys().shown_fingerprint(),
+        slots: slots.collect(),
+    })
+}
+
+fn kit_places(places: &[OpenPlace]) -> Outcome<Vec<KitPlace>> {
+    places.iter().map(|p| kit_place(p.name.as_ref(), &p.location, &p.opened.repo)).collect()
+}
+
+/// Reads this very program.
+pub(crate) fn own_program() -> Outcome<OwnProgram> {
+    let path = std::env::current_exe().map_err(|e| local("cannot find this program", e))?;
+    let contents = std::fs::read(&path).map_err(|e| local(format!("cannot read {}", path.display()), e))?;
+    let sha256 = service::page::sha256(&contents);
+    let version = env!("CARGO_PKG_VERSION");
+    let facts = Program {
+        version: version.into(),
+        file: format!("lifeboat-{version}-{}-{}", std::env::consts::ARCH.replace('_', "-"), &sha256[..8]),
+        bytes: contents.len() as u64,
+        is_static: is_static(&contents),
+        is_stored: false,
+        sha256,
+    };
+    Ok(OwnProgram { facts, contents })
+}
+
+/// This very program where a plan may name it: one that runs anywhere, or any that is `stored` already.
+pub(crate) fn own_program_for_plans(stored: bool) -> Option<OwnProgram> {
+    // Looking is cheap, hashing a large program is not.
+    let begins_static = || {
+        let mut begin = Vec::new();
+        let file = std::fs::File::open(std::env::current_exe().ok()?).ok()?;
+        file.take(64 << 10).read_to_end(&mut begin).ok()?;
+        Some(is_static(&begin))
+    };
+    match stored || begins_static()? {
+        true => own_program().ok(),
+        false => None,
+    }
+}
+
+/// A copy that has the new key.
+struct Keyed {
+    name: Option<String>,
+    location: Location,
+    repo: Repo,
+    slot: SlotId,
+}
+
+/// A new key in every copy, or in none.
+fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>> {
+    let mut done: Vec<Keyed> = Vec::new();
+    for place in places {
+        let (mut repo, _) = place.opened.into_repo();
+        let new = NewSlot {
+            credential: Credential::Random(key.clone()),
+            is_recovery: true,
+            capability: Capability::Owner,
+            cost: ArgonCost::default(),
+            label: label.into(),
+        };
+        match repo.add_slot(&new, time::now(), &mut seed()?) {
+            Ok(slot) => {
+                done.push(Keyed { name: place.name, location: place.location, repo, slot: slot.id });
+            }
+            Err(e) => {
+                // A key that opens some copies only would look as if it opened all.
+                for Keyed { repo, slot, .. } in &mut done {
+                    repo.remove_slot(slot, &mut seed()?).ok();
+                }
+                let failure = Failure::from(e);
+                return Err(
+                    failure.during(format!("cannot add a key to {}", safe(&place.location.to_string())))
+                );
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Takes the other recovery keys away, once the new one is in every copy and on paper.
+fn retire(session: &Session, done: &mut [Keyed]) -> Outcome<usize> {
+    let mut retired = 0;
+    for Keyed { location, repo, slot: new, .. } in done {
+        let old: Vec<SlotId> = repo
+            .slots()?
+            .into_iter()
+            .filter(|slot| slot.kind == SlotKind::Recovery && slot.listed && slot.id != *new)
+            .map(|slot| slot.id)
+            .collect();
+        for slot in old {
+            repo.remove_slot(&slot, &mut seed()?)?;
+            audit::record(
+                session,
+                repo,
+                "key",
+                &json!({"action": "removed", "slot": slot.hex(), "why": "a new kit was made"}),
+            );
+            retired += 1;
+        }
+        session
+            .out
+            .info(format!("{}: older recovery keys open nothing any more", safe(&location.to_string())));
+    }
+    Ok(retired)
+}
+
+/// The sheets of one kit: each file with its contents.
+type Sheets = Vec<(PathBuf, Zeroizing<String>)>;
+/// Makes the sheets of a key.
+type MakeSheets<'m> = dyn Fn(&Key, &[KitPlace], &Program) -> Outcome<Sheets> + 'm;
+
+/// Makes the key, writes the sheets, then gives the key to every copy: a key on no paper helps nobody, and a
+/// sheet whose key opens nothing is taken away again.
+fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &MakeSheets<'_>) -> Outcome<Exit> {
+    let places = open_all(session)?;
+    let mut program = own_program()?;
+    program.facts.is_stored = !make.no_program;
+    if make.dry_run {
+        for place in &places {
+            session.out.line(format!("would add a recovery key to {}", safe(&place.location.to_string())))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if !make.no_program {
+        if !program.facts.is_static {
+            session
+                .out
+                .warn("this program needs libraries of the system: one that runs anywhere is built static");
+        }
+        places.iter().try_for_each(|place| store_program(&place.opened.repo, &program))?;
+    }
+    let key = credentials::random_key()?;
+    let facts = kit_places(&places)?;
+    let sheets = sheets(&key, &facts, &program.facts)?;
+    let mut written: Vec<&Path> = Vec::new();
+    let issued = write_all(&sheets, &mut written)
+        .and_then(|()| add_key(places, &key, &format!("kit of {}", time::shown(time::now()))));
+    let mut done = issued.inspect_err(|_| written.iter().for_each(|path| _ = std::fs::remove_file(path)))?;
+    for Keyed { repo, slot, .. } in &done {
+        audit::record(
+            session,
+            repo,
+            "kit",
+            &json!({"slot": slot.hex(), "shares": shares.map(|(k, n)| json!([k, n]))}),
+        );
+    }
+    let retired = if make.retire { retire(session, &mut done)? } else { 0 };
+    let facts: Vec<KitPlace> =
+        done.iter().map(|k| kit_place(k.name.as_ref(), &k.location, &k.repo)).collect::<Outcome<_>>()?;
+    let mut kit = Remembered::of(time::now(), &facts, &key, shares, credentials::random()?);
+    kit.program = program.facts.is_stored.then(|| program.facts.file.clone());
+    kit.keep(&folders::folders())?;
+    tell(session, &sheets, &facts, retired)
+}
+
+fn write_all<'s>(sheets: &'s Sheets, written: &mut Vec<&'s Path>) -> Outcome<()> {
+    for (path, text) in sheets {
+        write_secret(path, text.as_bytes())?;
+        written.push(path);
+    }
+    Ok(())
+}
+
+fn tell(session: &Session, sheets: &Sheets, places: &[KitPlace], retired: usize) -> Outcome<Exit> {
+    let files: Vec<String> = sheets.iter().map(|(path, _)| path.display().to_string()).collect();
+    if session.out.json {
+        session.out.object(&json!({
+            "message_type": "kit", "files": files, "places": places.iter().map(|p| &p.location).collect::<Vec<_>>(),
+            "retired": retired,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    for file in &files {
+        session.out.line(format!("wrote {}", safe(file)))?;
+    }
+    session.out.line(format!(
+        "its key opens {} {}",
+        places.len(),
+        if places.len() == 1 { "copy" } else { "copies" }
+    ))?;
+    session.out.info("print it, keep it away from the copies, delete the file, then: lifeboat kit --confirm");
+    Ok(Exit::Ok)
+}
+
+/// Who to ask, as the configuration says.
+fn contacts(session: &Session) -> Outcome<Vec<String>> {
+    let loaded = session.loaded()?;
+    let all = loaded.iter().flat_map(|loaded| &loaded.config.plan.contacts);
+    Ok(all.map(service::kit::contact_line).collect())
+}
+
+fn make_whole(session: &Session, args: &Args) -> Outcome<Exit> {
+    let (machine, contacts) = (host_name(), contacts(session)?);
+    issue(session, &args.make, None, &|key, places, program| {
+        let secret = KitSecret::Key(key);
+        let kit = Kit { machine: &machine, made: time::now(), places, program, secret, contacts: &contacts };
+        let mut sheets: Sheets = Vec::new();
+        sheets.extend(args.html.iter().map(|path| (path.clone(), kit.html())));
+        sheets.extend(args.text.iter().map(|path| (path.clone(), kit.text())));
+        if sheets.is_empty() {
+            // A terminal, and the person asked for no file.
+            session.out.line(&*kit.text())?;
+        }
+        Ok(sheets)
+    })
+}
+
+fn make_shares(session: &Session, args: &SplitArgs) -> Outcome<Exit> {
+    if args.threshold > args.shares {
+        return Err(Failure::usage(format!("{} shares can never be {}", args.shares, args.threshold)));
+    }
+    if args.out.exists() {
+        return Err(Failure::usage(format!("{} is there already", args.out.display()))
+            .hint("name a new folder with --out FOLDER"));
+    }
+    let (machine, contacts) = (host_name(), contacts(session)?);
+    issue(session, &args.make, Some((args.threshold, args.shares)), &|key, places, program| {
+        let shares = split(key, args.threshold, args.shares, credentials::random()?, &credentials::random()?);
+        let shares: Vec<Share> = shares.expect("the numbers were checked");
+        let mut sheets: Sheets = Vec::new();
+        for share in &shares {
+            let secret = KitSecret::Share(share);
+            let kit =
+                Kit { machine: &machine, made: time::now(), places, program, secret, contacts: &contacts };
+            let name = format!("share-{}-of-{}", share.number(), share.of());
+            sheets.push((args.out.join(format!("{name}.html")), kit.html()));
+            let only = Zeroizing::new(format!(
+                "# share {} of {}, of {}\n{}",
+                share.number(),
+                share.of(),
+                machine,
+                *share.text()
+            ));
+            sheets.push((args.out.join(format!("{name}.share")), only));
+        }
+        Ok(sheets)
+    })
+}
+
+/// Part of the key, typed back: proof that the sheet exists and can be read.
+fn confirm(session: &Session, file: Option<&Path>) -> Outcome<Exit> {
+    let folders = folders::folders();
+    let Some(mut kit) = Remembered::read(&folders) else {
+        return Err(Failure::new(Exit::GoalNotMet, "this machine knows of no recovery kit")
+            .hint("lifeboat kit --html kit.html"));
+    };
+    let answer = match (file, kit.shares) {
+        (Some(path), _) => credentials::read_secret_file(path)?,
+        (None, Some((needed, _))) => {
+            return confirm_shares(session, kit, needed);
+        }
+        (None, None) if prompt::is_possible() => {
+            let question = format!("Groups {} and {} of the printed key", kit.asks[0], kit.asks[1]);
+            prompt::secret(&question)?
+        }
+        (None, None) => {
+            return Err(Failure::usage(format!(
+                "there is no terminal to type at; put groups {} and {} of the key into a file",
+                kit.asks[0], kit.asks[1]
+            ))
+            .hint("lifeboat kit --confirm=FILE"));
+        }
+    };
+    if kit.is_answered_by(&answer) || opens_all(session, &answer) {
+        return confirmed(session, &mut kit);
+    }
+    Err(Failure::new(Exit::WrongPassword, "this is not what the printed kit says")
+        .hint("compare letter by letter; if it cannot be read, print a new one: lifeboat kit --html kit.html --retire"))
+}
+
+/// A whole key, as words, groups or shares, that opens every copy says as much.
+fn opens_all(session: &Session, text: &str) -> bool {
+    let Some(key) = credentials::recovery_key_of(text) else { return false };
+    let Ok(places) = session.all_places() else { return false };
+    !places.is_empty() && places.into_iter().all(|(_, place)| opens(session, place, &key).is_ok())
+}
+
+fn opens(session: &Session, place: Place, key: &Key) -> Outcome<()> {
+    let key = key.clone();
+    let place =
+        Place { unlock: std::sync::Arc::new(move || Ok(Some(Credential::Random(key.clone())))), ..place };
+    session.opener().open(&place).map(|_| ())
+}
+
+fn confirm_shares(session: &Session, mut kit: Remembered, needed: u8) -> Outcome<Exit> {
+    let Some(Credential::Random(key)) = credentials::given(&session.global)? else {
+        return Err(Failure::usage(format!("{needed} shares confirm this kit"))
+            .hint("lifeboat kit --confirm -r PLACE --recovery-share FILE --recovery-share FILE"));
+    };
+    session.all_places()?.into_iter().try_for_each(|(_, place)| opens(session, place, &key))?;
+    confirmed(session, &mut kit)
+}
+
+fn confirmed(session: &Session, kit: &mut Remembered) -> Outcome<Exit> {
+    kit.confirmed = Some(time::now().secs);
+    kit.keep(&folders::folders())?;
+    if session.out.json {
+        session.out.object(&json!({"message_type": "kit", "confirmed": true}))?;
+    } else {
+        session.out.line("the printed kit is confirmed")?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Whether what was printed still leads back.
+fn check(session: &Session) -> Outcome<Exit> {
+    let kit = Remembered::read(&folders::folders());
+    let places = match session.all_places() {
+        Ok(_) => Some(kit_places(&open_all(session)?)?),
+        Err(_) => None,
+    };
+    let standing = Remembered::standing(kit.as_ref(), places.as_deref());
+    if session.out.json {
+        session.out.object(&json!({
+            "message_type": "kit", "standing": standing.word(), "made": kit.as_ref().map(|k| k.made),
+            "confirmed": kit.as_ref().and_then(|k| k.confirmed), "copies_compared": places.is_some(),
+        }))?;
+    } else {
+        if let Some(kit) = &kit {
+            session.out.line(format!("the recovery kit was {}", describe(kit)))?;
+        }
+        match standing.reminder() {
+            Some(reminder) => session.out.line(reminder)?,
+            None if places.is_some() => session.out.line("it names the copies and keys as they are now")?,
+            None => session.out.line("it was not compared with the copies: name them with -r")?,
+        }
+    }
+    Ok(if standing == Standing::Good { Exit::Ok } else { Exit::GoalNotMet })
+}
+
+/// How the recovery kit stands; with a configuration it must name all of its places.
+pub(crate) fn standing(session: &Session, loaded: Option<&service::config::Loaded>) -> Standing {
+    let folders = session.opener().folders;
+    let kit = Remembered::read(&folders);
+    let Some(loaded) = loaded else { return Remembered::standing(kit.as_ref(), None) };
+    let places = loaded.config.repositories.values();
+    let locations =
+        places.filter_map(|r| service::config::place::location(r, &folders).ok()).map(|l| l.to_string());
+    Remembered::standing_of_locations(kit.as_ref(), &locations.collect::<Vec<_>>())
+}

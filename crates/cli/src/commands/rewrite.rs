@@ -1,0 +1,431 @@
+//! `lifeboat rewrite`: erases paths from history, in every copy that is named.
+//!
+//! The order is: first the erasure record, from which moment on no restore brings the paths back; then for each
+//! snapshot a new one without them, published like any other; then the old one is forgotten, and goes by the
+//! deletion protocol like everything that was forgotten. At every moment each snapshot is there once at least.
+//! A hold or the minimum age wins: such a snapshot stays as it is, and that is said.
+
+mod tell;
+
+use super::backup::open_state;
+use super::successor::Successor;
+use crate::audit;
+use crate::display::{DisplayName, safe};
+use crate::error::{Exit, Failure, Outcome};
+use crate::known::{self, Known, refusal};
+use crate::session::{Opened, Session, host_name, processors, seed, user_name};
+use crate::snapspec::to_path;
+use crate::{credentials, time};
+use ::repo::erasures::{self, Erasures};
+use ::repo::reader::Reader;
+use ::repo::rewrite::{self, LeftOut};
+use ::repo::snapshots::{StoredSnapshot, forget};
+use ::repo::sync::{SyncOptions, sync};
+use ::repo::workers::Workers;
+use ::repo::writer::WriterOptions;
+use format::erase::Erasure;
+use format::id::{ErasureId, FamilyId, SnapshotId};
+use format::keep::Trust;
+use format::keys::Capability;
+use format::snapshot::Snapshot;
+use format::tree::{KeyPath, PathKey};
+use serde_json::json;
+use service::catalog::{CATALOG_FILE, Catalog};
+use service::open::Place;
+use service::writer_state::WriterState;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use tell::{NotReached, list, tell, tell_not_reached};
+
+/// Erase paths from all snapshots
+#[derive(clap::Args)]
+#[command(after_help = "\
+Each snapshot that holds a path is replaced by one without it, of the same time; the old ones are forgotten. It is done in
+every repository of the configuration, or where -r says: give it once for each copy. From then on no restore, undo or sync
+brings the paths back, whatever copies turn up. Snapshots under a hold, or below the minimum age, stay as they are and are
+named with what ends that: a hold wins. What remains where, and until when, is said for each copy.
+
+Examples:
+  lifeboat rewrite --remove /home/anna -r /mnt/disk/backup -r sftp://nas/backup -n
+  lifeboat rewrite --remove /home/anna --reason 'asked for on 3 May' -r /mnt/disk/backup
+  lifeboat rewrite --reapply                 after a hold was released, or an old copy came back
+  lifeboat rewrite --list
+
+Exit code 14: a hold or the minimum age kept something. 13: a copy was not reached.")]
+pub(crate) struct Args {
+    /// Remove this path and everything below it
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["reapply", "list"])]
+    remove: Vec<OsString>,
+    /// Only in snapshots of this machine
+    #[arg(short = 'H', long, value_name = "NAME", requires = "remove")]
+    host: Vec<String>,
+    /// Why; kept with the erasure
+    #[arg(long, value_name = "TEXT", requires = "remove", default_value = "")]
+    reason: String,
+    /// Do again what was erased before, in snapshots that hold it still
+    #[arg(long, conflicts_with = "remove")]
+    reapply: bool,
+    /// List what was erased
+    #[arg(long, conflicts_with_all = ["remove", "reapply"])]
+    list: bool,
+    /// Say what would be done; change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// What became of one snapshot.
+enum Fate {
+    Replaced {
+        new: SnapshotId,
+        left_out: LeftOut,
+    },
+    /// Nothing was left of it.
+    Emptied {
+        left_out: LeftOut,
+    },
+    /// The copy that was rewritten before has the new one already.
+    TakenOver {
+        new: SnapshotId,
+    },
+    /// A hold or the minimum age wins.
+    Kept {
+        why: Failure,
+    },
+    /// It holds the paths still, and cannot be rewritten.
+    Failed {
+        why: Failure,
+    },
+    Would {
+        left_out: LeftOut,
+    },
+}
+
+pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let (copies, not_reached) = open_all(session)?;
+    if args.list {
+        return copies.iter().try_for_each(|copy| list(session, &copy.opened)).map(|()| Exit::Ok);
+    }
+    if let Some(copy) = copies.iter().find(|copy| copy.opened.repo.capability() != Capability::Owner) {
+        let what = format!("this key of {} may not rewrite snapshots", safe(&copy.place.shown()));
+        return Err(
+            Failure::new(Exit::Refused, what).hint("unlock with the password, or with an owner's key")
+        );
+    }
+    let mut erasures = match args.reapply {
+        true => known_anywhere(&copies)?,
+        false => vec![new_erasure(&args)?],
+    };
+    let mut exit = Exit::Ok;
+    let mut done: Vec<(&Copy, Arc<Reader>)> = Vec::new();
+    for copy in &copies {
+        let reader = copy.opened.reader()?;
+        for (of, erasure) in &mut erasures {
+            if of.is_some_and(|family| family != copy.family()) {
+                continue;
+            }
+            // What an earlier copy made of its snapshots, this one takes over instead of making its own.
+            let before = done.iter().find(|(other, _)| other.family() == copy.family());
+            let before = before.map(|(_, reader)| reader);
+            match erase(session, copy, &reader, before, erasure, args.dry_run) {
+                Ok(Exit::Ok) => {}
+                Ok(ended) => exit = ended,
+                Err(e) if copies.len() == 1 || session.cancel.is_set() => return Err(e),
+                Err(e) => {
+                    exit = e.exit;
+                    session.out.failure(&e);
+                }
+            }
+        }
+        done.push((copy, reader));
+    }
+    if !args.dry_run {
+        forget_names(session);
+    }
+    tell_not_reached(session, &not_reached)?;
+    if !args.reapply {
+        erasures.iter().for_each(|(_, erasure)| warn_of_living(session, erasure));
+    }
+    Ok(not_reached.iter().find_map(|place| place.failed).unwrap_or(exit))
+}
+
+/// Opens every copy that can be. Those that cannot are no reason to leave the paths in the others; they are named.
+fn open_all(session: &Session) -> Outcome<(Vec<Copy>, Vec<NotReached>)> {
+    let (mut copies, mut not_reached, mut first) = (Vec::<Copy>::new(), Vec::new(), None);
+    let all = session.all_places()?;
+    let named: Vec<Option<String>> = all.iter().map(|(name, _)| name.clone()).collect();
+    for (_, place) in all {
+        match session.opener().open(&place) {
+            Ok(opened) => copies.push(Copy { place, opened }),
+            Err(e) => {
+                not_reached.push(NotReached { place: place.shown(), why: e.message(), failed: Some(e.exit) });
+                first = first.or(Some(e));
+            }
+        }
+    }
+    if let Some(failure) = first.filter(|_| copies.is_empty()) {
+        return Err(failure);
+    }
+    not_reached.extend(siblings_left_out(session, &copies, &named)?);
+    Ok((copies, not_reached))
+}
+
+/// Repositories of the configuration that are copies of these, as far as this machine knows, and were not named.
+fn siblings_left_out(
+    session: &Session,
+    copies: &[Copy],
+    named: &[Option<String>],
+) -> Outcome<Vec<NotReached>> {
+    let Some(loaded) = session.loaded()? else { return Ok(Vec::new()) };
+    let catalog = Catalog::open(&crate::folders::folders().state.join(CATALOG_FILE)).ok();
+    let family_of = |name: &str| Some(catalog.as_ref()?.place(name).ok()??.1.family);
+    let families: BTreeSet<String> = copies.iter().map(|copy| copy.family().hex()).collect();
+    let mut left_out = Vec::new();
+    for name in loaded.config.repositories.keys() {
+        let is_here = named.iter().flatten().any(|n| n == name)
+            || session.place_named(name.as_ref()).is_ok_and(|place| {
+                let shown = place.shown();
+                copies.iter().any(|copy| copy.place.shown() == shown)
+            });
+        // One that was never seen may be a copy as well.
+        if !is_here && family_of(name).is_none_or(|family| families.contains(&family)) {
+            left_out.push(NotReached { place: name.clone(), why: "not named".into(), failed: None });
+        }
+    }
+    Ok(left_out)
+}
+
+/// Every erasure that any of the copies knows, with all that was replaced anywhere.
+fn known_anywhere(copies: &[Copy]) -> Outcome<Vec<(Option<FamilyId>, Erasure)>> {
+    let mut all: Vec<(Option<FamilyId>, Erasure)> = Vec::new();
+    for copy in copies {
+        for erasure in Erasures::read(&copy.opened.repo)?.all {
+            let of = Some(copy.family());
+            match all.iter_mut().find(|(family, known)| *family == of && known.id == erasure.id) {
+                Some((_, known)) => {
+                    known.take_in(&erasure);
+                }
+                None => all.push((of, erasure)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The catalog of names on this machine would still know them; it is made anew by itself.
+fn forget_names(session: &Session) {
+    if let Some(Err(e)) = super::names::open(session).map(service::catalog::Names::begin_anew) {
+        session.out.warn(format!("this machine's catalog of names still knows the paths: {e}"));
+    }
+}
+
+fn new_erasure(args: &Args) -> Outcome<(Option<FamilyId>, Erasure)> {
+    let mut paths = Vec::new();
+    for written in &args.remove {
+        let path = crate::snapspec::full_path(&to_path(written.as_bytes().to_vec()));
+        let parts = path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|part| !part.is_empty());
+        let parts: Vec<&[u8]> = std::iter::once(&b"/"[..]).chain(parts).collect();
+        if parts.len() < 2 {
+            return Err(Failure::usage("that would erase everything")
+                .hint("forget the snapshots instead: lifeboat forget"));
+        }
+        paths.push(PathKey::of(&parts));
+    }
+    let erasure = Erasure {
+        id: ErasureId(credentials::random()?),
+        paths,
+        time: time::now(),
+        hosts: args.host.clone(),
+        reason: args.reason.clone(),
+        by: format!("{}@{}", user_name(), host_name()),
+        replaced: Vec::new(),
+    };
+    Ok((None, erasure))
+}
+
+fn shown_paths(erasure: &Erasure) -> String {
+    let shown = |key: &Vec<u8>| {
+        let path = KeyPath::parse(key).map(|key| key.display_bytes()).unwrap_or_default();
+        DisplayName(&path).to_string()
+    };
+    erasure.paths.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// What is still here comes into the next snapshot.
+fn warn_of_living(session: &Session, erasure: &Erasure) {
+    if !erasure.hosts.is_empty() && !erasure.hosts.contains(&host_name()) {
+        return;
+    }
+    for key in &erasure.paths {
+        let bytes = KeyPath::parse(key).map(|key| key.display_bytes()).unwrap_or_default();
+        let path = to_path(bytes);
+        if path.symlink_metadata().is_ok() {
+            let name = DisplayName(path.as_os_str().as_bytes()).to_string();
+            session.out.info(format!(
+                "{name} is still on this machine: remove or exclude it, or the next backup has it again"
+            ));
+        }
+    }
+}
+
+/// A copy that is open.
+struct Copy {
+    place: Place,
+    opened: Opened,
+}
+
+impl Copy {
+    fn family(&self) -> FamilyId {
+        self.opened.repo.identity().family
+    }
+}
+
+/// Erases in one copy.
+fn erase(
+    session: &Session,
+    copy: &Copy,
+    reader: &Arc<Reader>,
+    before: Option<&Arc<Reader>>,
+    erasure: &mut Erasure,
+    dry_run: bool,
+) -> Outcome<Exit> {
+    let (opened, repo) = (&copy.opened, &copy.opened.repo);
+    if !dry_run {
+        erasures::put(repo, erasure, &mut seed()?)?;
+    }
+    let taken = match (before, dry_run) {
+        (Some(source), false) => take_over(source, reader, erasure)?,
+        _ => BTreeSet::new(),
+    };
+    let (opener, now) = (session.opener(), time::now());
+    let known = match dry_run {
+        true => Known::read(&opener, &copy.place, repo, now)?,
+        false => Known::read_to_act(&opener, &copy.place, repo, now, &mut seed()?)?,
+    };
+    known::warn_unreadable(session, &known);
+    let doubts = known.doubts();
+    let state = open_state(session, dry_run)?;
+    let (mut fates, mut gone): (Vec<(String, Fate)>, Vec<&Snapshot>) = (Vec::new(), Vec::new());
+    let covered: Vec<&StoredSnapshot> =
+        known.list.snapshots.iter().filter(|s| !s.forgotten && erasure.covers(&s.snapshot)).collect();
+    for stored in covered {
+        let old = &stored.snapshot;
+        if erasure.replaced.iter().any(|(_, new)| *new == old.id) {
+            continue;
+        }
+        let over = erasure.replaced.iter().find(|(o, n)| *o == old.id && taken.contains(n)).map(|(_, n)| *n);
+        let fate = (|| {
+            if !rewrite::holds(reader, old.root, erasure)? {
+                return Ok(None);
+            }
+            if let Some(protection) = known.protections_of(stored).first() {
+                return Ok(Some(Fate::Kept { why: refusal(&old.short_id(), protection) }));
+            }
+            if dry_run {
+                return Ok(Some(Fate::Would { left_out: rewrite::count(reader, old.root, erasure)? }));
+            }
+            let word = known.word(stored, &doubts[&old.id]);
+            replace(session, opened, reader, state.as_ref(), (stored, word), erasure, over).map(Some)
+        })();
+        let fate = match fate {
+            Ok(None) => continue,
+            Ok(Some(fate)) => fate,
+            // One that is damaged does not keep the paths in all the others.
+            Err(why) if why.exit == Exit::Damage => Fate::Failed { why },
+            Err(e) => return Err(e),
+        };
+        if let Fate::Replaced { new, .. } = &fate {
+            erasure.replaced.push((old.id, *new));
+            erasures::put(repo, erasure, &mut seed()?)?;
+        }
+        if !matches!(fate, Fate::Kept { .. } | Fate::Failed { .. } | Fate::Would { .. }) {
+            gone.push(old);
+        }
+        fates.push((old.short_id(), fate));
+    }
+    if !dry_run {
+        write_down(session, opened, erasure, &fates, &gone);
+    }
+    tell(session, copy, erasure, &fates, dry_run)
+}
+
+/// Brings the snapshots that another copy made. Returns which of them are here now.
+fn take_over(source: &Arc<Reader>, target: &Arc<Reader>, erasure: &Erasure) -> Outcome<BTreeSet<SnapshotId>> {
+    let wanted: BTreeSet<SnapshotId> = erasure.replaced.iter().map(|(_, new)| *new).collect();
+    if wanted.is_empty() || source.repo().identity().family != target.repo().identity().family {
+        return Ok(BTreeSet::new());
+    }
+    let mut options = SyncOptions {
+        snapshots: Some(wanted.clone()),
+        again: false,
+        dry_run: false,
+        read_back: false,
+        now: time::now(),
+        fetch_workers: Workers(2),
+        writer: WriterOptions { seal_workers: processors(), ..WriterOptions::default() },
+        progress: &mut |_, _| {},
+        cancelled: &|| false,
+    };
+    sync(source, target, &mut options, seed()?)?;
+    let list = ::repo::snapshots::SnapshotList::read(target.repo())?;
+    Ok(list.visible().map(|s| s.id).filter(|id| wanted.contains(id)).collect())
+}
+
+/// Publishes the snapshot without the paths, then forgets the old one.
+fn replace(
+    session: &Session,
+    opened: &Opened,
+    reader: &Arc<Reader>,
+    state: Option<&WriterState>,
+    (stored, word): (&StoredSnapshot, Trust),
+    erasure: &Erasure,
+    over: Option<SnapshotId>,
+) -> Outcome<Fate> {
+    let old = &stored.snapshot;
+    let gone_because = |new: Option<SnapshotId>| match new {
+        Some(new) => format!("erased {}: now {}", shown_paths(erasure), new.hex()),
+        None => format!("erased {}: nothing was left", shown_paths(erasure)),
+    };
+    if let Some(new) = over {
+        forget(&opened.repo, &old.id, time::now(), &gone_because(Some(new)), &mut seed()?)?;
+        return Ok(Fate::TakenOver { new });
+    }
+    let mut successor = Successor::begin(session, opened, reader, state)?;
+    let (root, left_out) = rewrite::without(reader, &mut successor.writer, old.root, erasure)?;
+    let Some(root) = root else {
+        successor.writer.abandon()?;
+        forget(&opened.repo, &old.id, time::now(), &gone_because(None), &mut seed()?)?;
+        return Ok(Fate::Emptied { left_out });
+    };
+    let mut stats = old.stats;
+    stats.source_bytes = stats.source_bytes.saturating_sub(left_out.bytes);
+    let new = Snapshot { root, stats, ..old.clone() };
+    // It stands where the old one stood, and is smaller on purpose.
+    let word = Trust { contents: true, ..word };
+    let new = successor.replace(old, new, word, |new| gone_because(Some(new.id)))?;
+    Ok(Fate::Replaced { new: new.id, left_out })
+}
+
+fn write_down(
+    session: &Session,
+    opened: &Opened,
+    erasure: &Erasure,
+    fates: &[(String, Fate)],
+    gone: &[&Snapshot],
+) {
+    let names = |wanted: fn(&Fate) -> bool| {
+        fates.iter().filter(|(_, fate)| wanted(fate)).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+    };
+    let mut body =
+        service::audit::forgotten(gone.iter().copied(), &format!("erased {}", shown_paths(erasure)));
+    let more = json!({
+        "erasure": erasure.id.hex(), "paths": shown_paths(erasure), "reason": erasure.reason,
+        "replaced": names(|f| matches!(f, Fate::Replaced { .. } | Fate::TakenOver { .. } | Fate::Emptied { .. })),
+        "kept": names(|f| matches!(f, Fate::Kept { .. })), "failed": names(|f| matches!(f, Fate::Failed { .. })),
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    audit::record(session, &opened.repo, "rewrite", &body);
+}

@@ -1,0 +1,73 @@
+//! What is proposed, and what follows from it: in words, or as objects.
+
+use crate::error::Outcome;
+use crate::session::Session;
+use crate::sizes;
+use serde_json::json;
+use service::config::places::Goals;
+use service::setup::leftovers::Proposal;
+use service::setup::{Answers, NewSource};
+
+/// What is left out because programs make it again.
+pub(super) fn left_out(session: &Session, found: &[Proposal]) -> Outcome<()> {
+    for proposal in found {
+        if session.out.json {
+            session.out.object(&json!({
+                "message_type": "left_out", "pattern": proposal.pattern, "bytes": proposal.bytes,
+                "files": proposal.files, "complete": proposal.complete,
+            }))?;
+        }
+    }
+    if !found.is_empty() {
+        session.out.info("left out, because programs make it again (--keep-caches keeps it):");
+        found.iter().for_each(|proposal| session.out.info(format!("  {}", line(proposal))));
+    }
+    Ok(())
+}
+
+/// A pattern with what it leaves out.
+pub(super) fn line(proposal: &Proposal) -> String {
+    let least = if proposal.complete { "" } else { "at least " };
+    let size = sizes::shown(proposal.bytes);
+    format!("{:<28} {least}{size} in {} files", proposal.pattern, proposal.files)
+}
+
+/// What holds for all sources, and by which option it can be another.
+pub(super) fn derived(session: &Session, answers: &Answers) -> Outcome<()> {
+    for source in &answers.sources {
+        if session.out.json {
+            let values: serde_json::Map<_, _> = source
+                .meaning(&answers.goals)
+                .into_iter()
+                .map(|m| {
+                    let option = m.option.trim_start_matches('-').replace('-', "_");
+                    (option, json!({ "value": m.value, "chosen": m.is_chosen }))
+                })
+                .collect();
+            session.out.object(&json!({
+                "message_type": "source", "name": source.name, "criticality": source.criticality.name(),
+                "values": values,
+            }))?;
+        }
+        lines(source, &answers.goals).iter().for_each(|line| session.out.info(line));
+    }
+    Ok(())
+}
+
+/// What holds for one source.
+pub(super) fn lines(source: &NewSource, goals: &Goals) -> Vec<String> {
+    let head = format!("{} (criticality {}):", source.name, source.criticality.name());
+    let value = |m: service::setup::Meaning| {
+        let chosen = if m.is_chosen { "as chosen" } else { m.option };
+        format!("  {:<30} {:<36} {chosen}", m.what, m.value)
+    };
+    std::iter::once(head).chain(source.meaning(goals).into_iter().map(value)).collect()
+}
+
+/// The configuration, for who only wants to see it.
+pub(super) fn configuration(session: &Session, text: &str) -> Outcome<()> {
+    match session.out.json {
+        true => session.out.object(&json!({ "message_type": "configuration", "text": text })),
+        false => session.out.line(text.trim_end()),
+    }
+}

@@ -1,0 +1,3 @@
+//! Lengths of time; see `service::durations`.
+
+pub(crate) use service::durations::{parse, shown};

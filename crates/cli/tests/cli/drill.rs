@@ -1,0 +1,223 @@
+//! Test restores: what is stored comes back, what is damaged is found, and the evidence cannot be thinned out.
+
+use crate::support::{Machine, Ran};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn run(machine: &Machine, code: i32, args: &[&str]) -> Ran {
+    let ran = machine.run(args);
+    assert_eq!(ran.code, code, "{args:?}\n{}{}", ran.out, ran.err);
+    ran
+}
+
+fn object(ran: &Ran) -> Value {
+    serde_json::from_slice(&ran.raw_out).unwrap_or_else(|e| panic!("{e}: {}", ran.out))
+}
+
+/// Thousands of small files in many folders, so that the tree has many leaves.
+fn many_files(machine: &Machine) {
+    for n in 0..1500 {
+        let text: String =
+            (0..20).map(|i| format!("{:x}", (n * 7919 + i * 104_729) as u64 * 2_654_435_761)).collect();
+        machine.write(&format!("src/folder{}/file{n}", n % 30), text.as_bytes());
+    }
+}
+
+fn packs(machine: &Machine, repository: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&machine.path(repository).join("packs"), &mut found);
+    found
+}
+
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let len = bytes.len();
+    (len / 3..len / 3 + 2000).for_each(|i| bytes[i] ^= 0x55);
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_cycle_of_drills_restores_everything_and_the_evidence_is_kept() {
+    let machine = Machine::new();
+    many_files(&machine);
+    machine.ok(&["backup", "--init", "-r", "repo", "src"]);
+    let dry = run(&machine, 0, &["drill", "run", "-r", "repo", "--sample", "1/4", "-n"]);
+    assert!(dry.out.contains("part 1 of 4"), "{}", dry.out);
+    let mut files = 0;
+    for part in 0..4 {
+        let ran =
+            run(&machine, 0, &["drill", "run", "-r", "repo", "--sample", "1/4", "--age", "newest", "--json"]);
+        let evidence = object(&ran);
+        assert_eq!((&evidence["part"]["k"], &evidence["result"]), (&part.into(), &"passed".into()));
+        assert!(evidence["attributes"].as_u64() > evidence["entries"].as_u64());
+        assert_eq!(evidence["live"]["equal"], evidence["files"], "the live files are compared, too");
+        assert_eq!(evidence["bytes_hashed"], evidence["bytes"]);
+        files += evidence["files"].as_u64().unwrap();
+    }
+    assert_eq!(files, 1502, "four quarters are all of it");
+    let scratch = fs::read_dir(machine.path("home/.cache/lifeboat")).unwrap();
+    assert!(scratch.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with("drill-")));
+    let list = run(&machine, 0, &["drill", "list", "-r", "repo"]);
+    assert_eq!(list.out.lines().count(), 5, "{}", list.out);
+    let show = run(&machine, 0, &["drill", "show", "-r", "repo"]);
+    assert!(show.out.contains("passed: part 4 of 4") && show.out.contains(": right"), "{}", show.out);
+    let report =
+        object(&run(&machine, 0, &["drill", "report", "-r", "repo", "--json", "--html", "report.html"]));
+    assert_eq!((&report["coverage"][0]["bytes_share"], &report["log_is_whole"]), (&1.0.into(), &true.into()));
+    let page = fs::read_to_string(machine.path("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("none is missing") && !page.contains("<script"));
+    machine.ok(&["check", "-r", "repo"]);
+}
+
+#[test]
+fn planted_corruption_is_found_within_a_cycle_and_named() {
+    let machine = Machine::new();
+    many_files(&machine);
+    machine.ok(&["backup", "--init", "-r", "repo", "src"]);
+    let path =
+        packs(&machine, "repo").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    damage(&path);
+    let mut codes = Vec::new();
+    let mut said = String::new();
+    for _ in 0..4 {
+        let ran = machine.run(&["drill", "run", "-r", "repo", "--sample", "1/4", "--age", "newest"]);
+        codes.push(ran.code);
+        said += &ran.out;
+    }
+    assert!(codes.contains(&5) && codes.iter().all(|code| [0, 5].contains(code)), "{codes:?} {said}");
+    assert!(said.contains("ROOT/src/folder") && said.contains("damage found"), "{said}");
+    let report = object(&run(&machine, 0, &["drill", "report", "-r", "repo", "--json"]));
+    assert!(report["coverage"][0]["bytes_share"].as_f64().unwrap() < 1.0, "damaged parts prove nothing");
+}
+
+#[test]
+fn goals_that_are_not_met_fail_the_drill() {
+    let machine = Machine::with_repository();
+    machine.ok(&["backup", "-r", "repo", "src", "--time", "2026-01-01 00:00"]);
+    run(&machine, 0, &["drill", "run", "-r", "repo"]);
+    let late = run(&machine, 6, &["drill", "run", "-r", "repo", "--rpo", "26h"]);
+    assert!(late.out.contains("goal not met") && late.out.contains("too old"), "{}", late.out);
+    run(&machine, 0, &["drill", "run", "-r", "repo", "--rto", "1h", "--whole"]);
+    run(&machine, 1, &["drill", "run", "-r", "repo", "--host", "nobody"]);
+    run(&machine, 2, &["drill", "run", "-r", "repo", "--sample", "0%"]);
+}
+
+#[test]
+fn evidence_that_was_taken_away_or_changed_is_missed() {
+    let machine = Machine::with_snapshot();
+    for _ in 0..3 {
+        run(&machine, 0, &["drill", "run", "-r", "repo"]);
+    }
+    let mut records: Vec<PathBuf> =
+        fs::read_dir(machine.path("repo/log")).unwrap().map(|e| e.unwrap().path()).collect();
+    records.sort();
+    assert_eq!(records.len(), 4, "three drills, and that the repository was made");
+    let newest = fs::read(&records[3]).unwrap();
+    fs::remove_file(&records[3]).unwrap();
+    let ran = run(&machine, 5, &["drill", "report", "-r", "repo"]);
+    assert!(ran.out.contains("the newest record that this machine wrote is not there"), "{}", ran.out);
+    fs::write(&records[3], &newest).unwrap();
+    fs::remove_file(&records[2]).unwrap();
+    let ran = run(&machine, 5, &["drill", "report", "-r", "repo"]);
+    assert!(ran.out.contains("a record was taken away"), "{}", ran.out);
+}
+
+#[test]
+fn the_restored_folder_of_a_killed_drill_is_removed_by_the_next() {
+    let machine = Machine::with_snapshot();
+    machine.write("home/.cache/lifeboat/drill-4194305-00112233/restored/secret", b"in the clear");
+    machine.write("home/.cache/lifeboat/drill-notes/mine", b"mine");
+    run(&machine, 0, &["drill", "run", "-r", "repo"]);
+    assert!(!machine.path("home/.cache/lifeboat/drill-4194305-00112233").exists());
+    assert!(machine.path("home/.cache/lifeboat/drill-notes/mine").exists());
+}
+
+/// A machine whose configuration drills its files, and its kit.
+fn configured() -> Machine {
+    let mut machine = Machine::new();
+    let root = machine.root.display().to_string();
+    let text = format!(
+        "[machine]\nname = \"atlas\"\n[goals]\ncopies = 2\nmedia = 1\noffsite = 0\n\
+         [repositories.main]\nurl = \"{root}/main\"\n[repositories.second]\nurl = \"{root}/second\"\n\
+         [sources.src]\npaths = [\"{root}/src\"]\nrto = \"1h\"\n\
+         [jobs.daily]\nsources = [\"src\"]\nto = [\"main\", \"second\"]\nschedule = \"daily\"\n\
+         [drills.files]\nsource = \"src\"\ncritical = [\"{root}/src/a\"]\ncommand = [\"test\", \"-d\"]\nschedule = \"monthly\"\n\
+         [drills.paper]\nkind = \"kit\"\n"
+    );
+    fs::write(machine.root.join("lifeboat.toml"), text).unwrap();
+    machine.set("LIFEBOAT_CONFIG", &format!("{root}/lifeboat.toml"));
+    machine.ok(&["init", "-r", "main"]);
+    machine.ok(&["init", "-r", "second", "--copy-of", "main"]);
+    machine.ok(&["run", "daily"]);
+    machine
+}
+
+#[test]
+fn drills_of_the_configuration_take_turns_and_status_knows_them() {
+    let machine = configured();
+    let drilled = |expected: bool| {
+        let status = object(&machine.run(&["status", "--json"]));
+        let pairs = status["sources"][0]["pairs"].as_array().unwrap().clone();
+        assert_eq!(pairs.iter().filter(|pair| pair["drilled"].is_i64()).count() > 0, expected, "{status}");
+        status
+    };
+    drilled(false);
+    let first = object(&run(&machine, 0, &["drill", "run", "files", "--json"]));
+    let second = object(&run(&machine, 0, &["drill", "run", "files", "--json"]));
+    assert_ne!(first["location"], second["location"], "repositories take turns");
+    assert_eq!((&first["source_name"], &first["asserts"][0]["ok"]), (&"src".into(), &true.into()));
+    let status = drilled(true);
+    let duty = status["duties"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|duty| duty["duty"] == "drill" && duty["subject"] == "files");
+    assert!(duty.unwrap()["last_success"].is_string());
+    assert!(machine.ok(&["schedule", "show"]).contains("drill files"));
+    run(&machine, 2, &["drill", "run"]);
+    run(&machine, 2, &["drill", "run", "nothing"]);
+    let file = machine.path("lifeboat.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("[\"test\", \"-d\"]", "[\"test\", \"-f\"]");
+    fs::write(&file, text).unwrap();
+    let ran = run(&machine, 6, &["drill", "run", "files"]);
+    assert!(ran.out.contains("NO: test -f"), "{}", ran.out);
+    let status = machine.run(&["status", "--check"]);
+    assert!(status.code == 4 && status.out.contains("failed"), "{}", status.out);
+}
+
+#[test]
+fn a_drill_of_the_kit_says_whether_the_sheet_would_do() {
+    let machine = configured();
+    let ran = run(&machine, 6, &["drill", "run", "paper"]);
+    assert!(
+        ran.out.contains("NO: is the printed kit confirmed") && ran.out.contains("(missing)"),
+        "{}",
+        ran.out
+    );
+    machine.ok(&["kit", "--text", "kit.txt"]);
+    let text = fs::read_to_string(machine.path("kit.txt")).unwrap();
+    let words = text.split("IN WORDS").nth(1).unwrap().split("FIVE STEPS").next().unwrap();
+    let words: Vec<&str> =
+        words.split_whitespace().filter(|w| !w.bytes().any(|b| b.is_ascii_digit())).collect();
+    machine.write("typed", words.join(" ").as_bytes());
+    machine.ok(&["kit", "--confirm=typed"]);
+    let ran = run(&machine, 0, &["drill", "run", "paper"]);
+    assert!(ran.out.contains("yes: has the program beside the copy"), "{}", ran.out);
+    for repository in ["main", "second"] {
+        let tools = fs::read_dir(machine.path(repository).join("tools")).unwrap().map(|e| e.unwrap().path());
+        let program = tools.into_iter().find(|path| !path.ends_with("readme.txt")).unwrap();
+        let mut bytes = fs::read(&program).unwrap();
+        bytes[1000] ^= 1;
+        fs::remove_file(&program).unwrap();
+        fs::write(&program, bytes).unwrap();
+    }
+    run(&machine, 6, &["drill", "run", "paper"]);
+}

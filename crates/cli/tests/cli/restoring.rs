@@ -1,0 +1,116 @@
+//! Restores over what stands there already, and of nothing.
+
+use crate::support::Machine;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::time::SystemTime;
+
+/// Three megabytes that do not compress: a file of several pieces.
+fn noise() -> Vec<u8> {
+    let mut bytes = vec![0; 3 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// A machine with a long and a short file in a snapshot, restored into `out`.
+fn restored() -> (Machine, String) {
+    let machine = Machine::with_repository();
+    machine.write("src/long", &noise());
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    let part = format!("latest:{}", machine.path("src").display());
+    machine.ok(&["restore", "-r", "repo", &part, "--target", "out"]);
+    (machine, part)
+}
+
+#[test]
+fn what_is_rotten_under_its_old_time_is_put_right() {
+    let (machine, part) = restored();
+    for name in ["a", "long"] {
+        let path = machine.path("out").join(name);
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[2] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    // Trusting length and time is what the other rules are for.
+    machine.ok(&["restore", "-r", "repo", &part, "--target", "out", "--overwrite", "if-changed"]);
+    assert_ne!(fs::read(machine.path("out/long")).unwrap(), noise());
+    machine.ok(&["restore", "-r", "repo", &part, "--target", "out"]);
+    assert_eq!(fs::read(machine.path("out/long")).unwrap(), noise());
+    assert_eq!(fs::read(machine.path("out/a")).unwrap(), b"hello\n");
+}
+
+#[test]
+fn a_file_that_a_dead_restore_left_is_finished_whatever_the_rule() {
+    for rule in ["if-newer", "never", "if-changed"] {
+        let (machine, part) = restored();
+        let long = machine.path("out/long");
+        // As a restore leaves it that dies after the first piece: at full length, young, and marked.
+        let mut bytes = noise();
+        bytes[1 << 20..].fill(0);
+        fs::write(&long, bytes).unwrap();
+        fs::set_permissions(&long, fs::Permissions::from_mode(0o1600)).unwrap();
+        File::options().write(true).open(&long).unwrap().set_modified(SystemTime::now()).unwrap();
+        machine.ok(&["restore", "-r", "repo", &part, "--target", "out", "--overwrite", rule]);
+        assert_eq!(fs::read(&long).unwrap(), noise(), "{rule}");
+        assert_eq!(fs::metadata(&long).unwrap().permissions().mode() & 0o7000, 0, "{rule}");
+    }
+}
+
+#[test]
+fn a_killed_restore_leaves_the_mark_and_the_next_one_takes_it_away() {
+    let (machine, part) = restored();
+    let done = fs::metadata(machine.path("out/long")).unwrap().permissions().mode();
+    assert_eq!(done & 0o7000, 0, "a finished file has no mark");
+    fs::remove_dir_all(machine.path("out")).unwrap();
+    // The limit on the length of files cuts the restore off in the middle of the long one.
+    let restore = format!(
+        "ulimit -f 2000; exec {} restore -r repo {part} --target out",
+        env!("CARGO_BIN_EXE_lifeboat")
+    );
+    let killed = machine.command_of("/bin/sh").args(["-c", &restore]).output().unwrap();
+    assert!(!killed.status.success());
+    if machine.path("out/long").exists() {
+        let left = fs::metadata(machine.path("out/long")).unwrap().permissions().mode();
+        assert_ne!(left & 0o1000, 0, "what is not finished is marked");
+    }
+    machine.ok(&["restore", "-r", "repo", &part, "--target", "out", "--overwrite", "never"]);
+    assert_eq!(fs::read(machine.path("out/long")).unwrap(), noise());
+}
+
+#[test]
+fn rules_that_leave_nothing_are_an_error_and_leave_nothing() {
+    let machine = Machine::with_snapshot();
+    for words in [["--include", "nothing-such"], ["--exclude", "*"]] {
+        let ran = machine.run(&["restore", "-r", "repo", "latest", "--target", "none", words[0], words[1]]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(
+            ran.err.contains("the rules leave out everything") && ran.err.contains("hint: "),
+            "{}",
+            ran.err
+        );
+        assert!(!machine.path("none").exists());
+    }
+}
+
+#[test]
+fn a_recovery_key_is_shown_however_the_first_run_ends() {
+    let mut machine = Machine::new();
+    machine.set("LIFEBOAT_PASSWORD", "correct horse");
+    let ran = machine.run(&["backup", "--init", "-r", "repo", "--stdin-from-command", "--", "false"]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("created a repository") && ran.err.contains("recovery key"), "{}", ran.err);
+}
+
+#[test]
+fn folders_of_the_system_on_the_way_are_no_problem_of_an_ordinary_user() {
+    let mut machine = Machine::with_repository();
+    machine.become_nobody();
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    // Among what comes back are the folders above, which belong to root.
+    let ran = machine.run(&["restore", "-r", "repo", "latest", "--target", "out"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let back = machine.path("out").join(machine.path("src").strip_prefix("/").unwrap());
+    assert_eq!(fs::read(back.join("a")).unwrap(), b"hello\n");
+}
