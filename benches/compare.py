@@ -33,6 +33,13 @@ def log(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
+def settle(what):
+    """Waits until a file system that has just deleted much is as fast as before (README.md, trap 1)."""
+    subprocess.run(["sync"], check=False)
+    log(f"{what}, waiting {SETTLE_S} s for the file system to settle")
+    time.sleep(SETTLE_S)
+
+
 class Bench:
     """The state of a whole run: what was measured, and where it is written."""
 
@@ -148,6 +155,7 @@ class Round:
     def restore_each(self, repeat):
         """Restores in turn: tool after tool, and the whole again for the next repetition."""
         for again in range(repeat):
+            self.make_room()
             for tool in self.tools:
                 for kind in tool.operations():
                     target = self.fresh_target(tool)
@@ -170,10 +178,24 @@ class Round:
                 if not cost or cost["wall_s"] > SHORT_S:
                     break
 
+    def make_room(self):
+        """Deletes what was restored so far where the disk could not hold the next restores, and waits."""
+        restores = sum(len(tool.operations()) for tool in self.tools)
+        needed = restores * measure.tree_size(self.tree)[0]
+        usage = shutil.disk_usage(self.place)
+        if usage.free > needed * 1.2 + (2 << 30):
+            return
+        for tool in self.tools:
+            for target in tool.targets:
+                shutil.rmtree(target, ignore_errors=True)
+            tool.targets.clear()
+        settle("the disk is nearly full: deleted the trees that were restored")
+
     def fresh_target(self, tool):
         self.targets += 1
         target = os.path.join(tool.folder, f"restored-{self.targets}")
         os.makedirs(target)
+        tool.targets.append(target)
         return target
 
     def verify(self, tool, kind, target):
@@ -248,9 +270,7 @@ def measure_corpus(bench, corpus):
         bench.save()
         if not args.keep:
             shutil.rmtree(current.place)
-            subprocess.run(["sync"], check=False)
-            log(f"deleted {current.place}, waiting {SETTLE_S} s for the file system to settle")
-            time.sleep(SETTLE_S)
+            settle(f"deleted {current.place}")
     if not args.keep:
         os.rmdir(os.path.dirname(current.place))
 

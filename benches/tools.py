@@ -5,6 +5,7 @@ and secrets are passed through the environment or a file, never as an argument. 
 Each tool runs at its default level; where a default leaves out work that the others do, it is said here.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ class Tool:
         self.log = os.path.join(folder, "errors.log")
         self.home = os.path.join(folder, "home")
         self.cwd = folder
+        # Trees restored so far.
+        self.targets = []
         os.makedirs(self.home)
 
     @classmethod
@@ -111,6 +114,15 @@ class Restic(Tool):
     def restore_one(self, tree, folder, target):
         return [self.path(), "restore", "-q", f"latest:{inside(tree, folder)}", "--target", target]
 
+    def snapshots_json(self):
+        return [self.path(), "snapshots", "--json"]
+
+    def snapshot_ids(self, printed):
+        return [snapshot["id"] for snapshot in sorted(json.loads(printed), key=lambda one: one["time"])]
+
+    def forget_and_prune(self, ids):
+        return [[self.path(), "forget", "-q", "--prune", *ids]]
+
 
 class Rustic(Tool):
     name = program = "rustic"
@@ -138,6 +150,17 @@ class Rustic(Tool):
 
     def restore_one(self, tree, folder, target):
         return [self.path(), "restore", f"latest:{inside(tree, folder)}", target]
+
+    def snapshots_json(self):
+        return [self.path(), "snapshots", "--json"]
+
+    def snapshot_ids(self, printed):
+        groups = json.loads(printed)
+        found = [snapshot for group in groups for snapshot in group["snapshots"]]
+        return [snapshot["id"] for snapshot in sorted(found, key=lambda one: one["time"])]
+
+    def forget_and_prune(self, ids):
+        return [[self.path(), "forget", "--prune", "--instant-delete", *ids]]
 
 
 class Borg(Tool):
@@ -266,6 +289,19 @@ class Lifeboat(Tool):
 
     def restore_one(self, tree, folder, target):
         return self.common("restore", f"latest:{inside(tree, folder)}", "--target", target, "--no-sync")
+
+    def snapshots_json(self):
+        return self.common("snapshots", "--json")
+
+    def snapshot_ids(self, printed):
+        # Oldest first, as they are listed.
+        return [snapshot["id"] for snapshot in json.loads(printed)]
+
+    def forget_and_prune(self, ids):
+        return [
+            self.common("forget", *ids),
+            self.common("prune", "--undo-window", "0", "--grace", "0"),
+        ]
 
 
 class LifeboatKey(Lifeboat):
