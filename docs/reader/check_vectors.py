@@ -7,6 +7,7 @@ import re
 import sys
 
 import lifeboat_objects as reader
+import lifeboat_parity as parity
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "format.md")
 FAMILY_SECRET, FAMILY, REPOSITORY = bytes([2]) * 32, bytes([1]) * 16, bytes([3]) * 16
@@ -53,7 +54,7 @@ def check_slots(keys):
 def check_parity():
     """Any damage to up to three shards of an object, and to both footers, is undone."""
     whole = BYTES["slot.password"]
-    right, problem, _ = reader.covered_bytes(whole)
+    right, problem, _ = parity.covered_bytes(whole)
     assert problem is None
     choose = random.Random(1)
     for round_number in range(300):
@@ -62,8 +63,8 @@ def check_parity():
             damaged[choose.randrange(len(whole))] ^= choose.randrange(1, 256)
         if round_number % 5 == 0:
             damaged[-160:] = bytes(160)
-        assert reader.covered_bytes(bytes(damaged))[0] == right
-    assert reader.is_writers(50_000, 512, int(TEXT["parity.six.groups"]))
+        assert parity.covered_bytes(bytes(damaged))[0] == right
+    assert parity.is_writers(50_000, 512, int(TEXT["parity.six.groups"]))
 
 
 if __name__ == "__main__":

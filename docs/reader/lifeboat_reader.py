@@ -16,10 +16,10 @@ from collections import OrderedDict
 from datetime import datetime, timezone
 
 from lifeboat_objects import (
-    BLOCK_BYTES_MAX, INDEX_BYTES_MAX, KH, Cursor, Damaged, Footer, Index, Refused, Secret, TooNew,
-    check, covered_bytes, decompress, number, open_sealed, open_slot, read_record, scrub,
-    sealed_body, shown, small_object_plain, warn,
+    BLOCK_BYTES_MAX, INDEX_BYTES_MAX, KH, Cursor, Index, Refused, Secret, decompress, number, open_sealed, open_slot,
+    read_record, sealed_body, small_object_plain,
 )
+from lifeboat_parity import Damaged, Footer, TooNew, check, covered_bytes, scrub, shown, warn
 
 CACHED_BLOCKS = 16
 
