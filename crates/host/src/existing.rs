@@ -13,7 +13,7 @@ use crate::apply::{Attributes, Made, Part, Unapplied};
 use crate::attributes::{Extras, INODE_FLAGS_KEPT, read_extras_open};
 use crate::linux;
 use crate::linux_attributes as calls;
-use crate::rules::{FolderRules, Rules, Verdict};
+use crate::rules::Rules;
 use crate::stat::{Kind, Stat, same_inode};
 use crate::target::{Target, TargetDir, check_name};
 
@@ -136,11 +136,7 @@ impl Rules {
         if !self.judge_names() {
             return None;
         }
-        match self.judge(&FolderRules::outside(), path, is_directory, true) {
-            Verdict::NoRule => None,
-            Verdict::Included(_) => Some(false),
-            Verdict::Excluded(_) => Some(true),
-        }
+        self.patterns.decide(path, &[0], is_directory).map(|pattern| !pattern.negated)
     }
 
     /// Says whether [`Rules::judge_saved`] can have an opinion about any path.

@@ -23,7 +23,7 @@ const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// The rules of one backup. The default leaves nothing out.
 #[derive(Debug, Default)]
 pub struct Rules {
-    patterns: PatternList,
+    pub(crate) patterns: PatternList,
     ignore_file_names: Vec<Box<[u8]>>,
     markers: Vec<Arc<Marker>>,
     larger_than_bytes: Option<u64>,

@@ -222,6 +222,10 @@ fn run_on(
     } else if !session.out.quiet {
         tell(session, args, targets, &outcome, mode, reporter.elapsed())?;
     }
+    let there = targets.open.iter().zip(&outcome.copies).find(|(_, copy)| copy.is_there());
+    if let (Some((target, _)), Some(snapshot)) = (there, &outcome.snapshot) {
+        super::names::follow(session, &target.opened, snapshot);
+    }
     Ok(exit)
 }
 

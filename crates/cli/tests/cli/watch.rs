@@ -83,6 +83,38 @@ fn find_and_versions_say_the_same_with_and_without_the_catalog() {
     assert!(fs::read(&names).unwrap().starts_with(b"SQLite format 3"));
 }
 
+/// Whether the catalog of names, as it lies on the disk, has a name.
+fn is_learned(machine: &Machine, name: &str) -> bool {
+    let catalog = machine.path("home/.cache/lifeboat/names.sqlite");
+    fs::read(catalog).unwrap().windows(name.len()).any(|bytes| bytes == name.as_bytes())
+}
+
+#[test]
+fn a_backup_teaches_the_catalog_what_changed_once_somebody_searched() {
+    let machine = Machine::with_snapshot();
+    assert!(!machine.path("home/.cache/lifeboat/names.sqlite").exists(), "who never searches pays nothing");
+    machine.ok(&["find", "-r", "repo", "a"]);
+    machine.write("src/learned-at-once", b"1");
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    assert!(is_learned(&machine, "learned-at-once"));
+    machine.write("src/learned-with-json", b"2");
+    machine.ok(&["backup", "-r", "repo", "src", "--json"]);
+    assert!(is_learned(&machine, "learned-with-json"));
+    machine.write("src/not-kept-here", b"3");
+    machine.ok(&["backup", "-r", "repo", "src", "--no-cache"]);
+    assert!(!is_learned(&machine, "not-kept-here"));
+    // Nothing of it was learned before, so all of it would have to be read: the next search does that.
+    machine.write("other/read-as-a-whole", b"4");
+    machine.ok(&["backup", "-r", "repo", "other"]);
+    assert!(!is_learned(&machine, "read-as-a-whole"));
+    assert!(both_ways(&machine, &["find", "-r", "repo", "not-kept*", "read-as*"]).contains("not-kept-here"));
+    assert!(is_learned(&machine, "not-kept-here") && is_learned(&machine, "read-as-a-whole"));
+    // A catalog that is no catalog does not fail a backup.
+    fs::write(machine.path("home/.cache/lifeboat/names.sqlite"), vec![b'x'; 20_000]).unwrap();
+    machine.write("src/a", b"5");
+    machine.ok(&["backup", "-r", "repo", "src"]);
+}
+
 fn configure(machine: &Machine, more: &str) {
     let root = machine.root.display();
     let text = format!(

@@ -3,6 +3,7 @@
 //! WAL, so that readers and a writer do not wait for one another; a version number and steps between versions;
 //! a corrupt file is moved aside (one is kept, for whoever wants to look) and an empty one begun.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs;
 use std::io;
@@ -45,6 +46,9 @@ pub enum CatalogError {
         /// What it says.
         source: io::Error,
     },
+    /// Whoever asked for names to be learned does not wait any longer.
+    #[error("the names were not learned: it was stopped")]
+    Stopped,
     /// A repository could not be read while names were filled in.
     #[error("cannot read the names of a snapshot")]
     Repository(#[from] repo::RepoError),
@@ -146,6 +150,8 @@ fn connect(path: &Path, schema: &Schema) -> CatalogResult<Connection> {
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
         // What was written by hand must not run code of its own.
         .and_then(|()| connection.pragma_update(None, "trusted_schema", false))
+        // Otherwise a statement is planned again for every value it is given, which costs more than running it.
+        .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop))
         .map_err(CatalogError::during("open"))?;
     if schema.check_all {
         let sound = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));

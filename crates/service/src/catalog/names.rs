@@ -95,8 +95,9 @@ impl Names {
             if stop() {
                 break;
             }
-            match self.learn(reader, family, snapshot) {
+            match self.learn(reader, family, snapshot, stop) {
                 Ok(()) => updated.added += 1,
+                Err(CatalogError::Stopped) => break,
                 Err(CatalogError::Repository(e)) if e.is_damage() => updated.unreadable += 1,
                 Err(e) => return Err(e),
             }
@@ -104,32 +105,68 @@ impl Names {
         Ok(updated)
     }
 
-    fn learn(&mut self, reader: &Reader, family: &FamilyId, snapshot: &Snapshot) -> CatalogResult<()> {
+    /// Learns one new snapshot by what changed in it, if the one before it in its lane is known; says whether
+    /// it is known now. What would have to be read as a whole is left to [`Names::update`].
+    pub fn follow(
+        &mut self,
+        reader: &Reader,
+        family: &FamilyId,
+        snapshot: &Snapshot,
+        stop: &dyn Fn() -> bool,
+    ) -> CatalogResult<bool> {
         let what = lane_name(snapshot);
-        let base = self.newest_root(family, &what)?;
-        let (id, root) = (&snapshot.id, snapshot.root);
-        if let Some(base) = base {
-            let learned = self.add_point(family, &what, id, root, &mut |point| {
-                let mut failed = None;
-                let walked = browse::diff(reader, base, root, &mut |key, change| {
-                    if failed.is_none() {
-                        failed = point.take(key, change).err();
-                    }
-                    Ok(())
-                });
-                walked.map_err(CatalogError::from).and_then(|()| failed.map_or(Ok(()), Err))
-            });
-            match learned {
+        let Some(base) = self.newest_root(family, &what)? else { return Ok(false) };
+        if self.known(family)?.contains(&snapshot.id) {
+            return Ok(true);
+        }
+        match self.learn_changes(reader, family, snapshot, base, stop) {
+            Ok(()) => Ok(true),
+            Err(CatalogError::Stopped) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn learn(
+        &mut self,
+        reader: &Reader,
+        family: &FamilyId,
+        snapshot: &Snapshot,
+        stop: &dyn Fn() -> bool,
+    ) -> CatalogResult<()> {
+        let what = lane_name(snapshot);
+        if let Some(base) = self.newest_root(family, &what)? {
+            match self.learn_changes(reader, family, snapshot, base, stop) {
                 // The newest known snapshot was forgotten and its tree is gone.
                 Err(CatalogError::Repository(_)) => self.forget_lane(family, &what)?,
                 other => return other,
             }
         }
-        self.add_point(family, &what, id, root, &mut |point| {
+        self.add_point(family, &what, &snapshot.id, snapshot.root, &mut |point| {
             let mut failed = None;
-            browse::visit_range(reader, root, &[], &mut |key, entry| {
-                failed = point.take(key, Change::Added(entry)).err();
+            browse::visit_range(reader, snapshot.root, &[], &mut |key, entry| {
+                failed = point.take_unless(stop, key, Change::Added(entry)).err();
                 Ok(if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            failed.map_or(Ok(()), Err)
+        })
+    }
+
+    fn learn_changes(
+        &mut self,
+        reader: &Reader,
+        family: &FamilyId,
+        snapshot: &Snapshot,
+        base: Root,
+        stop: &dyn Fn() -> bool,
+    ) -> CatalogResult<()> {
+        let what = lane_name(snapshot);
+        self.add_point(family, &what, &snapshot.id, snapshot.root, &mut |point| {
+            let mut failed = None;
+            browse::diff(reader, base, snapshot.root, &mut |key, change| {
+                if failed.is_none() {
+                    failed = point.take_unless(stop, key, change).err();
+                }
+                Ok(())
             })?;
             failed.map_or(Ok(()), Err)
         })
@@ -230,6 +267,13 @@ impl<'t> Point<'t> {
                 self.end(key, old).and_then(|()| self.begin(key, new)).map_err(&failed)
             }
         }
+    }
+
+    fn take_unless(&mut self, stop: &dyn Fn() -> bool, key: &[u8], change: Change<'_>) -> CatalogResult<()> {
+        if stop() {
+            return Err(CatalogError::Stopped);
+        }
+        self.take(key, change)
     }
 
     fn begin(&mut self, key: &[u8], entry: &Entry) -> rusqlite::Result<()> {

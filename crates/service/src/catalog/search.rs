@@ -58,8 +58,12 @@ fn trigram_query(literal: &str) -> String {
     quoted.collect::<Vec<_>>().join(" AND ")
 }
 
+/// In the order in which [`entry_of`] and [`interval_of`] take them: by number, because a column's name is looked for
+/// among all of them.
 const ENTRY_COLUMNS: &str = "kind, mode, uid, gid, user, grp, size, mtime, mtime_nanos, ctime, ctime_nanos, \
-                             inode, target, lane, first, last";
+                             inode, target, lane, first, last, prefix";
+const LANE: usize = 13;
+const PREFIX: usize = 16;
 
 impl Names {
     /// Finds paths in the known snapshots of a family.
@@ -129,15 +133,15 @@ impl Names {
         found: &mut Vec<(Arc<Found>, i64, i64, i64)>,
     ) -> rusqlite::Result<()> {
         let sql = format!(
-            "SELECT {ENTRY_COLUMNS}, prefix FROM entries JOIN classes ON classes.id = class \
+            "SELECT {ENTRY_COLUMNS} FROM entries JOIN classes ON classes.id = class \
              JOIN folders ON folders.id = folder WHERE name = ?1"
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([name_id])?;
         while let Some(row) = rows.next()? {
-            let (lane, first, last) = interval_of(row)?;
+            let (lane, first, last) = interval_of(row, LANE)?;
             let seen = points.get(&lane).is_some_and(|points| points.range(first..=last).next().is_some());
-            let key = format::tree::PathKey::child(row.get_ref("prefix")?.as_blob()?, name);
+            let key = format::tree::PathKey::child(row.get_ref(PREFIX)?.as_blob()?, name);
             let Ok(path) = KeyPath::parse(&key) else { continue };
             let entry = entry_of(row)?;
             if seen && (query.fits)(&path.components().collect::<Vec<_>>(), &entry) {
@@ -159,7 +163,7 @@ impl Names {
         let mut rows = statement.query(params![path.name, path.prefix]).map_err(&failed)?;
         let (mut looks, mut number) = (BTreeMap::new(), 0);
         while let Some(row) = rows.next().map_err(&failed)? {
-            let (lane, first, last) = interval_of(row).map_err(&failed)?;
+            let (lane, first, last) = interval_of(row, 0).map_err(&failed)?;
             let covered = points.get(&lane).into_iter().flat_map(|points| points.range(first..=last));
             looks.extend(covered.map(|(_, snapshot)| (*snapshot, number)));
             number += 1;
@@ -168,14 +172,15 @@ impl Names {
     }
 }
 
-fn interval_of(row: &Row<'_>) -> rusqlite::Result<(i64, i64, i64)> {
-    let (first, last): (i64, i64) = (row.get("first")?, row.get("last")?);
+/// Lane, first and last, from a column on.
+fn interval_of(row: &Row<'_>, at: usize) -> rusqlite::Result<(i64, i64, i64)> {
+    let (first, last): (i64, i64) = (row.get(at + 1)?, row.get(at + 2)?);
     // What is not an interval would make a range panic.
-    Ok((row.get("lane")?, first, last.max(first)))
+    Ok((row.get(at)?, first, last.max(first)))
 }
 
 fn entry_of(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let kind = match row.get::<_, u8>("kind")? {
+    let kind = match row.get::<_, u8>(0)? {
         0 => Kind::File,
         1 => Kind::Directory,
         2 => Kind::Symlink,
@@ -185,23 +190,19 @@ fn entry_of(row: &Row<'_>) -> rusqlite::Result<Entry> {
         6 => Kind::BlockDevice,
         _ => Kind::Fault,
     };
-    let bytes = |column: &str| row.get::<_, Vec<u8>>(column).map(Vec::into_boxed_slice);
-    let owner =
-        Owner { uid: row.get("uid")?, gid: row.get("gid")?, user: bytes("user")?, group: bytes("grp")? };
+    let bytes = |column: usize| row.get::<_, Vec<u8>>(column).map(Vec::into_boxed_slice);
+    let owner = Owner { uid: row.get(2)?, gid: row.get(3)?, user: bytes(4)?, group: bytes(5)? };
     let class =
-        Class { kind, mode: row.get("mode")?, owner, flags: 0, project: 0, mount: 0, xattrs: Xattrs::None };
-    let time = |secs: &str, nanos: &str| {
-        Ok::<_, rusqlite::Error>(Timestamp { secs: row.get(secs)?, nanos: row.get(nanos)? })
-    };
+        Class { kind, mode: row.get(1)?, owner, flags: 0, project: 0, mount: 0, xattrs: Xattrs::None };
     Ok(Entry {
         class: Arc::new(class),
-        mtime: time("mtime", "mtime_nanos")?,
-        ctime: time("ctime", "ctime_nanos")?,
-        inode: row.get::<_, i64>("inode")? as u64,
-        size_bytes: row.get::<_, i64>("size")? as u64,
+        size_bytes: row.get::<_, i64>(6)? as u64,
+        mtime: Timestamp { secs: row.get(7)?, nanos: row.get(8)? },
+        ctime: Timestamp { secs: row.get(9)?, nanos: row.get(10)? },
+        inode: row.get::<_, i64>(11)? as u64,
         link_group: None,
         rdev: 0,
-        target: row.get::<_, Option<Vec<u8>>>("target")?.unwrap_or_default().into_boxed_slice(),
+        target: row.get::<_, Option<Vec<u8>>>(12)?.unwrap_or_default().into_boxed_slice(),
         content: Content::None,
         marks: Marks::default(),
     })
