@@ -218,6 +218,16 @@ pub(crate) fn read_record(repo: &Repo, id: &SnapshotId) -> RepoResult<Record> {
     repo.get_mirrored(&names::snapshot(id), |bytes| decode(repo, id, bytes))
 }
 
+/// What the second copy alone says of a session, and its bytes. What cannot be understood says nothing.
+pub(crate) fn read_second_copy(repo: &Repo, id: &SnapshotId) -> RepoResult<Option<(Record, Vec<u8>)>> {
+    let name = names::mirror(&names::snapshot(id));
+    let both = |bytes: &[u8]| Ok((decode(repo, id, bytes)?, bytes.to_vec()));
+    match repo.get_mended(&name, RECORD_BYTES_MAX as u64, both) {
+        Err(e) if e.store_kind() == Some(ErrorKind::NotFound) || e.is_damage() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 fn decode(repo: &Repo, id: &SnapshotId, bytes: &[u8]) -> FormatResult<Record> {
     let (found, record) = match Snapshot::decode(bytes, repo.keys()) {
         Ok(snapshot) => (snapshot.id, Record::Snapshot(Box::new(snapshot), whole_hash(bytes))),

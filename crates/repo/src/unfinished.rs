@@ -7,11 +7,12 @@
 use crate::error::RepoResult;
 use crate::names;
 use crate::open::{Repo, store_error};
+use crate::snapshots::{Record, read_second_copy};
 use format::envelope;
 use format::id::SnapshotId;
 use format::limits::RECORD_BYTES_MAX;
 use std::ops::ControlFlow;
-use storage::{ErrorKind, ObjectName, PutMode, Store};
+use storage::{ErrorKind, ObjectName, PutMode, Store, planted};
 
 /// Whether somebody who was cut off, or is still at work, explains that this copy is not there.
 ///
@@ -55,6 +56,35 @@ pub(crate) fn put_second_copy(repo: &Repo, id: &SnapshotId) -> RepoResult<bool> 
     }
     repo.sync()?;
     Ok(true)
+}
+
+/// Puts the second copy of a record that was just committed. One of two copies is enough to say that its session is
+/// over: then `false`, and the first is taken back, because somebody ended the session and that word was lost.
+pub(crate) fn put_committed_copy(repo: &Repo, id: &SnapshotId, bytes: &[u8]) -> RepoResult<bool> {
+    let name = names::snapshot(id);
+    let mirror = names::mirror(&name);
+    let put = match repo.put(&mirror, bytes, PutMode::CreateNew) {
+        Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
+            if is_ended(repo, id)? {
+                repo.store().delete(&name).map_err(|e| repo.store_error(e))?;
+                return Ok(false);
+            }
+            repo.put(&mirror, bytes, PutMode::Replace)
+        }
+        other => other,
+    };
+    match put {
+        Err(e) if e.store_kind() == Some(ErrorKind::Denied) => {}
+        Err(_) if planted::is("mirror-error-ignored") => {}
+        other => other?,
+    }
+    repo.sync()?;
+    Ok(true)
+}
+
+/// Whether the second copy alone says that a session is over.
+pub(crate) fn is_ended(repo: &Repo, id: &SnapshotId) -> RepoResult<bool> {
+    Ok(matches!(read_second_copy(repo, id)?, Some((Record::Ended, _))))
 }
 
 fn is_there(store: &dyn Store, name: &ObjectName) -> RepoResult<bool> {

@@ -240,19 +240,31 @@ fn check_snapshots(
     }
     report.findings.extend(lost_blobs(reader, list, &walked));
     let why = "is in no index segment, but snapshots need it: a segment was lost";
-    let unlisted = walked.unlisted.iter().map(|id| Finding::of(format!("pack {}", id.hex()), why));
+    // What a condemned pack holds and a snapshot needs the next prune moves, listed or not.
+    let unlisted = walked.unlisted.iter().filter(|id| !listing.is_condemned(id));
+    let unlisted = unlisted.map(|id| Finding::of(format!("pack {}", id.hex()), why));
     report.findings.extend(unlisted);
     Ok(!walked.is_whole())
+}
+
+/// What a finding about lost contents, and one about a lost tree node, begin with.
+const LOST: [(BlobKind, &str); 2] = [(BlobKind::Data, "contents "), (BlobKind::Tree, "tree node ")];
+
+impl Finding {
+    /// The blob that was lost, where it is about one.
+    pub fn blob(&self) -> Option<(BlobKind, BlobId)> {
+        let (kind, hex) =
+            LOST.iter().find_map(|(kind, word)| Some((*kind, self.what.strip_prefix(word)?)))?;
+        Some((kind, BlobId::from_hex(hex)?))
+    }
 }
 
 /// Each lost blob with the paths that need it.
 pub(crate) fn lost_blobs(reader: &Reader, list: &SnapshotList, walked: &walk::Walked) -> Vec<Finding> {
     let mut good = good::GoodVersions::new(reader, list, walked);
     let finding = |((kind, id), lost): (&(BlobKind, BlobId), &walk::Lost)| {
-        let what = match kind {
-            BlobKind::Data => format!("contents {}", id.hex()),
-            BlobKind::Tree => format!("tree node {}", id.hex()),
-        };
+        let word = LOST.iter().find(|(k, _)| k == kind).map_or("", |(_, word)| word);
+        let what = format!("{word}{}", id.hex());
         let hurts = lost.needed.iter().flat_map(|(snapshot, at)| good.hurts(*snapshot, at)).collect();
         Finding { what, why: lost.why.clone(), hurts }
     };

@@ -3,12 +3,13 @@
 use crate::clock;
 use crate::error::RepoResult;
 use crate::names;
+use crate::open::Repo;
 use crate::protection::Protections;
 use crate::prune::condemn::is_refusal;
 use crate::prune::roots::{PendingSession, Roots, list};
 use crate::prune::run::Run;
 use crate::removals::Announced;
-use crate::snapshots::{read_tomb, received_record};
+use crate::snapshots::{Record, read_second_copy, read_tomb, received_record};
 use crate::unfinished::put_second_copy;
 use format::codec::{Compressor, Level};
 use format::gc::{Abort, Tomb};
@@ -199,20 +200,59 @@ impl Run<'_> {
             && seen.all(|word| word == "create_new=atomic")
     }
 
-    /// `false` if something stands there: the session committed meanwhile, and the next run will see it.
+    /// `false` if something stands there: the session committed meanwhile, and the next run will see it. One of two
+    /// copies is enough to say so: where the first was lost, the word that the session is over is taken back, and the
+    /// place is as the loss left it.
     fn put_abort(&mut self, session: &SnapshotId) -> RepoResult<bool> {
         let repo = self.repo().clone();
-        let mut compressor = Compressor::new(Level(3));
-        let record = Abort { session: *session };
-        let bytes = record.encode(&repo.identity().repo, repo.keys(), self.seed.draw(), &mut compressor);
+        let bytes = match second_copy(&repo, session)? {
+            Second::Commits => return Ok(false),
+            Second::Ends(bytes) => bytes,
+            Second::SaysNothing => {
+                let (record, mut compressor) = (Abort { session: *session }, Compressor::new(Level(3)));
+                record.encode(&repo.identity().repo, repo.keys(), self.seed.draw(), &mut compressor)
+            }
+        };
         let name = names::snapshot(session);
         match self.put_record(&name, &bytes) {
             Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => return Ok(false),
             other => other?,
         }
-        repo.put(&names::mirror(&name), &bytes, PutMode::Replace)?;
+        let mirror = names::mirror(&name);
+        match repo.put(&mirror, &bytes, PutMode::CreateNew) {
+            Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
+                match second_copy(&repo, session)? {
+                    Second::Commits => {
+                        self.delete(&name)?;
+                        return Ok(false);
+                    }
+                    Second::Ends(_) => {}
+                    Second::SaysNothing => repo.put(&mirror, &bytes, PutMode::Replace)?,
+                }
+            }
+            other => other?,
+        }
         repo.sync()?;
         Ok(true)
+    }
+}
+
+/// What the second copy alone says of a session.
+enum Second {
+    /// It committed, or a later version says something that is not ours to judge.
+    Commits,
+    /// It is over: the bytes that say so.
+    Ends(Vec<u8>),
+    SaysNothing,
+}
+
+fn second_copy(repo: &Repo, session: &SnapshotId) -> RepoResult<Second> {
+    match read_second_copy(repo, session) {
+        Err(e) if e.is_too_new() => Ok(Second::Commits),
+        Err(e) => Err(e),
+        Ok(Some((Record::Snapshot(..), _))) => Ok(Second::Commits),
+        Ok(Some((Record::Ended, bytes))) => Ok(Second::Ends(bytes)),
+        Ok(None) => Ok(Second::SaysNothing),
     }
 }
 

@@ -142,9 +142,11 @@ impl Run<'_, '_> {
                 twins.extend(listed.iter().map(|name| names::name(names::first_copy(name))));
             }
         }
-        // Removed snapshots are never written again, not even from a second copy that came late.
+        // Removed snapshots are never written again, not even from a second copy that came late. A removal that was
+        // announced and not confirmed may have been called off: such a snapshot is in sight, and its copies are
+        // mended where they stand. Should its remover go on after all, what is written is no snapshot.
         let mut leaving = tombs(self.repo())?;
-        leaving.extend(Announced::read(self.repo())?.ids);
+        leaving.extend(Announced::read(self.repo())?.confirmed);
         for name in twins {
             let is_leaving = names::parse_snapshot(&name).is_some_and(|id| leaving.contains(&id));
             let is_foreign =

@@ -17,6 +17,7 @@ use crate::open::Repo;
 use crate::reader::Reader;
 use crate::removals::Announced;
 use crate::trust;
+use crate::unfinished::{is_ended, put_committed_copy};
 use crate::writer::Writer;
 use crate::writer::destination::Destination;
 use crate::writer::publish::{Memory, all_stored_below};
@@ -148,11 +149,9 @@ impl Destination {
             other => other?,
         }
         repo.sync()?;
-        match repo.put(&names::mirror(&name), &copy.bytes, PutMode::Replace) {
-            Err(e) if e.store_kind() == Some(ErrorKind::Denied) => {}
-            other => other?,
+        if !put_committed_copy(&repo, &copy.snapshot.id, &copy.bytes)? {
+            return Ok(Outcome::Ended);
         }
-        repo.sync()?;
         self.small_bytes += 2 * copy.bytes.len() as u64;
         Ok(Outcome::Published)
     }
@@ -192,6 +191,9 @@ fn settle(repo: &Repo, copy: &RecordCopy, name: &ObjectName) -> RepoResult<Outco
     };
     if found == copy.bytes {
         return Ok(Outcome::Published);
+    }
+    if found.is_empty() && is_ended(repo, &copy.snapshot.id)? {
+        return Ok(Outcome::Ended);
     }
     if copy.bytes.starts_with(&found) {
         repo.put(name, &copy.bytes, PutMode::Replace)?;

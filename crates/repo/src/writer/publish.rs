@@ -18,6 +18,7 @@ use crate::error::RepoResult;
 use crate::index::PackListing;
 use crate::names;
 use crate::reader::Reader;
+use crate::unfinished::{is_ended, put_committed_copy};
 use crate::writer::destination::Destination;
 use crate::writer::{Behind, Writer};
 use format::codec::{Compressor, Level};
@@ -246,13 +247,7 @@ impl Destination {
             return Ok(Published::Done { record_hash: *blake3::hash(&bytes).as_bytes() });
         }
         repo.sync()?;
-        match repo.put(&names::mirror(&name), &bytes, PutMode::Replace) {
-            Err(e) if e.store_kind() == Some(ErrorKind::Denied) => {}
-            Err(_) if planted::is("mirror-error-ignored") => {}
-            other => other?,
-        }
-        repo.sync()?;
-        if self.was_removed(&name)? {
+        if !put_committed_copy(&repo, &snapshot.id, &bytes)? || self.was_removed(&name)? {
             return Ok(Published::Overtaken);
         }
         self.small_bytes += 2 * bytes.len() as u64;
@@ -287,6 +282,8 @@ impl Destination {
         };
         match Snapshot::decode(&found, repo.keys()) {
             Ok(record) => Ok((record == *snapshot).then_some(found)),
+            // Its first copy may have been lost since it was refused.
+            Err(_) if found.is_empty() && is_ended(repo, &snapshot.id)? => Ok(None),
             Err(_) if ours.starts_with(&found) => {
                 // Where that is refused, the second copy is the one that counts.
                 match repo.put(name, &ours, PutMode::Replace) {
