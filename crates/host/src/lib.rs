@@ -15,6 +15,7 @@ mod lister;
 mod order;
 mod remove;
 
+mod ahead;
 pub mod apply;
 pub mod attributes;
 pub mod bare;

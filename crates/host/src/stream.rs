@@ -9,11 +9,14 @@ use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::ahead::Ahead;
 
 /// A longer line of error output is handed on in pieces.
 const LINE_BYTES_MAX: usize = 8192;
@@ -24,7 +27,8 @@ const PIPE_BYTES: usize = 1 << 20;
 /// A running command whose standard output is read.
 pub struct CommandStream {
     child: Child,
-    output: ChildStdout,
+    /// `None` once it has ended.
+    output: Option<Ahead>,
     messages: Option<Messages>,
     end: Option<End>,
     give_up: Option<GiveUp>,
@@ -33,8 +37,8 @@ pub struct CommandStream {
 /// Asked now and then while a command is silent: whether it is waited for no longer.
 type GiveUp = Box<dyn Fn() -> bool + Send>;
 
-/// How often that is asked, in milliseconds.
-const ASK_EVERY_MS: i64 = 100;
+/// How often that is asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 enum End {
     Well,
@@ -82,7 +86,8 @@ impl CommandStream {
         // While a piece is hashed and stored the command goes on. Where it is not allowed it just waits more often.
         let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
         // From here on dropping the stream cleans up, also if the thread cannot be started.
-        let mut stream = CommandStream { child, output, messages: None, end: None, give_up: None };
+        let mut stream = CommandStream { child, output: None, messages: None, end: None, give_up: None };
+        stream.output = Some(Ahead::read(output.into())?);
         let thread = std::thread::Builder::new().name("command-messages".into());
         let thread = thread.spawn(move || pass_on(errors, stopped, on_message))?;
         stream.messages = Some(Messages { thread, stop });
@@ -96,19 +101,15 @@ impl CommandStream {
         self
     }
 
-    /// Waits until there is something to read.
-    fn wait_for_output(&self) -> io::Result<()> {
-        let Some(give_up) = &self.give_up else { return Ok(()) };
+    /// Reads what has come of the output; 0 at its end.
+    fn output(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(output) = &mut self.output else { return Ok(0) };
         loop {
-            if give_up() {
+            if self.give_up.as_ref().is_some_and(|give_up| give_up()) {
                 return Err(io::Error::other("it was given up before the command ended"));
             }
-            let mut waiting = [PollFd::new(&self.output, PollFlags::IN)];
-            let time = Timespec { tv_sec: 0, tv_nsec: ASK_EVERY_MS * 1_000_000 };
-            match poll(&mut waiting, Some(&time)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return Ok(()),
-                Err(e) => return Err(e.into()),
+            if let Some(read) = output.take(buffer, ASK_EVERY) {
+                return read;
             }
         }
     }
@@ -116,6 +117,7 @@ impl CommandStream {
     /// Waits for the command after its output has ended, once.
     fn finish(&mut self) -> io::Result<()> {
         if self.end.is_none() {
+            self.output = None;
             let status = self.child.wait()?;
             self.stop_messages();
             self.end = Some(if status.success() { End::Well } else { End::Badly(status.to_string()) });
@@ -141,8 +143,7 @@ impl Read for CommandStream {
             return Ok(0);
         }
         if self.end.is_none() {
-            self.wait_for_output()?;
-            let len = self.output.read(buffer)?;
+            let len = self.output(buffer)?;
             if len > 0 {
                 return Ok(len);
             }
@@ -160,6 +161,7 @@ impl Drop for CommandStream {
             }
             let _ = self.child.wait();
         }
+        self.output = None;
         self.stop_messages();
     }
 }
@@ -187,13 +189,11 @@ fn pass_on(mut errors: ChildStderr, stopped: PipeReader, mut on_message: impl Fn
 }
 
 /// Waits until there is something to read, and says whether there is.
-fn wait_for(errors: impl AsFd, stopped: impl AsFd) -> bool {
-    let (errors, stopped) = (errors.as_fd(), stopped.as_fd());
+pub(crate) fn wait_for(pipe: impl AsFd, stopped: impl AsFd) -> bool {
+    let (pipe, stopped) = (pipe.as_fd(), stopped.as_fd());
     loop {
-        let mut waiting = [
-            PollFd::from_borrowed_fd(errors, PollFlags::IN),
-            PollFd::from_borrowed_fd(stopped, PollFlags::IN),
-        ];
+        let mut waiting =
+            [PollFd::from_borrowed_fd(pipe, PollFlags::IN), PollFd::from_borrowed_fd(stopped, PollFlags::IN)];
         match poll(&mut waiting, None) {
             Ok(_) => return !waiting[0].revents().is_empty(),
             Err(rustix::io::Errno::INTR) => {}

@@ -56,6 +56,9 @@ pub(crate) struct Cutter {
 /// long as those of files store the rest of fewer rows again. They share blocks, so they compress alike.
 const FINE: ChunkSizes = ChunkSizes { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 256 << 10 };
 
+/// What is read at once at least.
+const BUFFER_BYTES_MIN: usize = 2 << 20;
+
 /// Images and databases are cut into fixed chunks from this length on.
 const FIXED_FROM_BYTES: u64 = 1 << 20;
 /// Enough of a file's beginning to recognise what it is.
@@ -172,9 +175,14 @@ impl Cutter {
         tick: &mut Tick<'_>,
         take: &mut dyn FnMut(&[u8]) -> RepoResult<()>,
     ) -> Result<u64, Failure> {
-        let longest = self.chunker.sizes().max_bytes.max(FINE.max_bytes);
+        let longest = match cutting {
+            Cutting::ContentDefined => self.chunker.sizes().max_bytes,
+            Cutting::Fine => FINE.max_bytes,
+            Cutting::Fixed => FIXED_CHUNK_BYTES,
+        };
         let (mut start, mut end, mut total, mut ended) = (0, 0, 0u64, false);
-        self.buffer.resize(2 * longest, 0);
+        // Of each filling up to `longest` is moved to the front: the shorter the chunks, the smaller that part.
+        self.buffer.resize((2 * longest).max(BUFFER_BYTES_MIN), 0);
         loop {
             if end - start < longest && !ended {
                 self.buffer.copy_within(start..end, 0);
