@@ -117,6 +117,10 @@ pub(crate) struct Global {
     #[arg(hide_short_help = true, long, global = true, value_name = "RATE")]
     pub(crate) limit_download: Option<String>,
 
+    /// Send at most this many requests per second
+    #[arg(hide_short_help = true, long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit_requests: Option<u32>,
+
     /// Memory that a backup or restore may use for speed: reading ahead, packs and ranges on their way
     /// (64M and more)
     #[arg(hide_short_help = true, long, global = true, value_name = "SIZE", default_value = "96M", env = "LIFEBOAT_MEMORY",

@@ -127,6 +127,7 @@ impl Session {
             place.throttle = ThrottleOptions {
                 upload_bytes_per_s: limits.upload_bytes_per_s.or(place.throttle.upload_bytes_per_s),
                 download_bytes_per_s: limits.download_bytes_per_s.or(place.throttle.download_bytes_per_s),
+                requests_per_s: limits.requests_per_s.or(place.throttle.requests_per_s),
             };
             return Ok(place);
         }
@@ -224,6 +225,7 @@ impl Session {
         Ok(ThrottleOptions {
             upload_bytes_per_s: rate(&self.global.limit_upload)?,
             download_bytes_per_s: rate(&self.global.limit_download)?,
+            requests_per_s: self.global.limit_requests.map(u64::from),
         })
     }
 

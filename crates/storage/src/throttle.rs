@@ -1,4 +1,4 @@
-//! Keeps uploads and downloads below so many bytes per second, over all threads together.
+//! Keeps uploads and downloads below so many bytes per second, and requests below so many, over all threads together.
 //!
 //! A token bucket that holds one second: a short burst is free, the average is not exceeded. Uploads wait
 //! before they send; downloads wait after they have received, since nobody knows the length before. Limits may
@@ -9,13 +9,15 @@ use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Rates of a throttled store (bytes per second); `None` is unlimited.
+/// Rates of a throttled store; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThrottleOptions {
     /// What is sent.
     pub upload_bytes_per_s: Option<u64>,
     /// What is received.
     pub download_bytes_per_s: Option<u64>,
+    /// Requests, whatever they ask; a listing of many pages and a request that is tried again count as one.
+    pub requests_per_s: Option<u64>,
 }
 
 /// Limits that depend on the time: asked for again and again while a store is open.
@@ -41,7 +43,10 @@ impl ThrottleStore {
         Self { inner, limits: Arc::new(Limits::new(rates(), Some(rates))) }
     }
 
-    fn received(&self, outcome: StoreResult<Vec<u8>>) -> StoreResult<Vec<u8>> {
+    /// Sends a request whose answer counts.
+    fn receive(&self, request: impl FnOnce() -> StoreResult<Vec<u8>>) -> StoreResult<Vec<u8>> {
+        self.limits.asks();
+        let outcome = request();
         if let Ok(bytes) = &outcome {
             self.limits.received(bytes.len() as u64);
         }
@@ -49,10 +54,11 @@ impl ThrottleStore {
     }
 }
 
-/// Both directions, and who is asked for their rates.
+/// Both directions, the number of requests, and who is asked for their rates.
 struct Limits {
     upload: Limit,
     download: Limit,
+    requests: Limit,
     rates: Option<Rates>,
     asked: Mutex<Instant>,
 }
@@ -62,12 +68,19 @@ impl Limits {
         Self {
             upload: Limit::new(options.upload_bytes_per_s),
             download: Limit::new(options.download_bytes_per_s),
+            requests: Limit::new(options.requests_per_s),
             rates,
             asked: Mutex::new(Instant::now()),
         }
     }
 
-    fn sent(&self, bytes: u64) {
+    /// A request is about to be sent.
+    fn asks(&self) {
+        self.follow();
+        self.requests.pass(1);
+    }
+
+    fn sends(&self, bytes: u64) {
         self.follow();
         self.upload.pass(bytes);
     }
@@ -88,55 +101,56 @@ impl Limits {
         let options = rates();
         self.upload.set(options.upload_bytes_per_s);
         self.download.set(options.download_bytes_per_s);
+        self.requests.set(options.requests_per_s);
     }
 }
 
-/// One direction: its rate, and since when and how far it is ahead of it.
+/// One rate, of bytes or requests, and since when and how far what passed is ahead of it.
 struct Limit {
     started: Instant,
     bucket: Mutex<Option<Bucket>>,
 }
 
 impl Limit {
-    fn new(bytes_per_s: Option<u64>) -> Self {
-        Self { started: Instant::now(), bucket: Mutex::new(bytes_per_s.map(Bucket::new)) }
+    fn new(per_s: Option<u64>) -> Self {
+        Self { started: Instant::now(), bucket: Mutex::new(per_s.map(Bucket::new)) }
     }
 
-    fn set(&self, bytes_per_s: Option<u64>) {
+    fn set(&self, per_s: Option<u64>) {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *bucket, bytes_per_s) {
-            (Some(bucket), Some(rate)) => bucket.bytes_per_s = rate.max(1),
+        match (&mut *bucket, per_s) {
+            (Some(bucket), Some(rate)) => bucket.per_s = rate.max(1),
             (bucket, rate) => *bucket = rate.map(Bucket::new),
         }
     }
 
-    fn pass(&self, bytes: u64) {
+    fn pass(&self, units: u64) {
         let now = self.started.elapsed();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(time) = bucket.as_mut().map(|bucket| bucket.take(now, bytes)) else { return };
+        let Some(time) = bucket.as_mut().map(|bucket| bucket.take(now, units)) else { return };
         drop(bucket);
-        // Not under the lock: the next thread queues up behind the bytes, not behind the sleep.
+        // Not under the lock: the next thread queues up behind the units, not behind the sleep.
         std::thread::sleep(time);
     }
 }
 
-/// Bytes that may pass. Pure: the time is told.
+/// Bytes or requests that may pass. Pure: the time is told.
 struct Bucket {
-    bytes_per_s: u64,
+    per_s: u64,
     /// When everything granted so far will have passed at the full rate.
     paid_until: Duration,
 }
 
 impl Bucket {
-    fn new(bytes_per_s: u64) -> Self {
-        Self { bytes_per_s: bytes_per_s.max(1), paid_until: Duration::ZERO }
+    fn new(per_s: u64) -> Self {
+        Self { per_s: per_s.max(1), paid_until: Duration::ZERO }
     }
 
-    /// Grants `bytes` and tells how long to wait for them.
-    fn take(&mut self, now: Duration, bytes: u64) -> Duration {
+    /// Grants `units` and tells how long to wait for them.
+    fn take(&mut self, now: Duration, units: u64) -> Duration {
         // What was not used within the last second is lost, what is due is not forgiven.
         let oldest = now.saturating_sub(Duration::from_secs(1));
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
+        let cost = Duration::from_secs_f64(units as f64 / self.per_s as f64);
         self.paid_until = self.paid_until.max(oldest) + cost;
         self.paid_until.saturating_sub(now)
     }
@@ -149,11 +163,12 @@ struct ThrottleUpload {
 
 impl Upload for ThrottleUpload {
     fn write(&mut self, bytes: &[u8]) -> StoreResult<()> {
-        self.limits.sent(bytes.len() as u64);
+        self.limits.sends(bytes.len() as u64);
         self.inner.write(bytes)
     }
 
     fn finish(self: Box<Self>, name: &ObjectName, mode: PutMode) -> StoreResult<()> {
+        self.limits.asks();
         self.inner.finish(name, mode)
     }
 }
@@ -168,12 +183,14 @@ impl Store for ThrottleStore {
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8], mode: PutMode) -> StoreResult<()> {
-        self.limits.sent(bytes.len() as u64);
+        self.limits.asks();
+        self.limits.sends(bytes.len() as u64);
         self.inner.put(name, bytes, mode)
     }
 
     fn put_shared(&self, name: &ObjectName, bytes: &Arc<Vec<u8>>, mode: PutMode) -> StoreResult<()> {
-        self.limits.sent(bytes.len() as u64);
+        self.limits.asks();
+        self.limits.sends(bytes.len() as u64);
         self.inner.put_shared(name, bytes, mode)
     }
 
@@ -183,22 +200,25 @@ impl Store for ThrottleStore {
     }
 
     fn get(&self, name: &ObjectName, max_bytes: u64) -> StoreResult<Vec<u8>> {
-        self.received(self.inner.get(name, max_bytes))
+        self.receive(|| self.inner.get(name, max_bytes))
     }
 
     fn get_range(&self, name: &ObjectName, range: Range<u64>) -> StoreResult<Vec<u8>> {
-        self.received(self.inner.get_range(name, range))
+        self.receive(|| self.inner.get_range(name, range))
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> StoreResult<()> {
+        self.limits.asks();
         self.inner.list(prefix, visit)
     }
 
     fn stat(&self, name: &ObjectName) -> StoreResult<ObjectInfo> {
+        self.limits.asks();
         self.inner.stat(name)
     }
 
     fn delete(&self, name: &ObjectName) -> StoreResult<()> {
+        self.limits.asks();
         self.inner.delete(name)
     }
 
@@ -236,7 +256,7 @@ mod tests {
             let slow = slow.clone();
             Arc::new(move || ThrottleOptions {
                 upload_bytes_per_s: slow.load(Ordering::Relaxed).then_some(100 << 10),
-                download_bytes_per_s: None,
+                ..ThrottleOptions::default()
             })
         };
         let store = ThrottleStore::following(Arc::new(SimStore::new(1)), rates);
@@ -257,9 +277,31 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_every_kind_pass_at_their_rate() {
+        let options = ThrottleOptions { requests_per_s: Some(10), ..ThrottleOptions::default() };
+        let store = ThrottleStore::new(Arc::new(SimStore::new(1)), options);
+        let name = ObjectName::new("a").unwrap();
+        let start = Instant::now();
+        for _ in 0..3 {
+            store.put(&name, b"x", PutMode::Replace).unwrap();
+            store.get(&name, 9).unwrap();
+            store.get_range(&name, 0..1).unwrap();
+            store.stat(&name).unwrap();
+            store.list("a", &mut |_| ControlFlow::Continue(())).unwrap();
+            store.upload(1).unwrap().finish(&ObjectName::new("b").unwrap(), PutMode::Replace).unwrap();
+            store.delete(&name).unwrap();
+        }
+        // 21 requests, of which a second's worth is free.
+        assert!(start.elapsed() >= ms(1050), "{:?}", start.elapsed());
+    }
+
+    #[test]
     fn a_throttled_store_takes_its_time_in_both_directions() {
-        let options =
-            ThrottleOptions { upload_bytes_per_s: Some(1 << 20), download_bytes_per_s: Some(1 << 20) };
+        let options = ThrottleOptions {
+            upload_bytes_per_s: Some(1 << 20),
+            download_bytes_per_s: Some(1 << 20),
+            requests_per_s: None,
+        };
         let store = ThrottleStore::new(Arc::new(SimStore::new(1)), options);
         let name = ObjectName::new("a").unwrap();
         let start = Instant::now();

@@ -29,6 +29,7 @@ pub fn place(
         throttle: ThrottleOptions {
             upload_bytes_per_s: limits.upload.map(|rate| rate.0),
             download_bytes_per_s: limits.download.map(|rate| rate.0),
+            requests_per_s: limits.requests.map(u64::from),
         },
         unlock: unlock(name, repository, environment, folders),
         login,

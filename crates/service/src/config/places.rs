@@ -167,6 +167,9 @@ pub struct PlaceLimits {
     pub upload: Option<Rate>,
     /// Bytes received per second.
     pub download: Option<Rate>,
+    /// Requests per second.
+    #[schemars(range(min = 1))]
+    pub requests: Option<u32>,
     /// Connections at the same time.
     #[schemars(range(min = 1, max = 64))]
     pub connections: Option<u32>,
