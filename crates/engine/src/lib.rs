@@ -19,5 +19,5 @@ pub use heal::HealFrom;
 pub use memory::MemoryBudget;
 pub use monitor::{Action, Monitor, Note, Phase, Progress, Severity, Silent};
 pub use restore::{
-    KeyRanges, Overwrite, RestoreOutcome, RestoreRequest, packs_needed, restore, restore_ranges,
+    KeyRanges, LeftOut, Overwrite, RestoreOutcome, RestoreRequest, packs_needed, restore, restore_ranges,
 };

@@ -17,6 +17,9 @@ use crate::folder_files::{read_start, read_whole};
 use crate::pattern::{Origin, Pattern, PatternList};
 use crate::stat::{Kind, Stat};
 
+/// The file in a folder that says what is left out there.
+pub const IGNORE_FILE: &str = ".lifeboatignore";
+
 /// What a cache folder's tag must begin with (bford.info/cachedir).
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 

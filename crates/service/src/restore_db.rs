@@ -270,6 +270,7 @@ fn data_files(
         rules: Arc::default(),
         overwrite: Overwrite::Always,
         delete: what.replace,
+        kept: None,
         dry_run: what.dry_run,
         verify: true,
         sync: true,

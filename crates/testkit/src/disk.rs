@@ -115,6 +115,7 @@ pub fn restore_request<'s>(
         rules: Arc::default(),
         overwrite: Overwrite::Always,
         delete: false,
+        kept: None,
         dry_run: false,
         verify: false,
         sync: false,

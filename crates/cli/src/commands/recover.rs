@@ -293,6 +293,7 @@ fn restore_one(
         rules: Arc::new(Rules::default()),
         overwrite: Overwrite::Always,
         delete: false,
+        kept: None,
         dry_run: args.dry_run,
         verify: false,
         sync: true,

@@ -7,15 +7,15 @@ use crate::session::{Session, processors};
 use crate::snapspec::{self, Filter};
 use crate::thaw::{ThawArgs, Thawing};
 use crate::{sizes, time};
-use engine::{Overwrite, RestoreOutcome, RestoreRequest};
+use engine::{LeftOut, Overwrite, RestoreOutcome, RestoreRequest};
 use format::kind::Kind;
 use format::snapshot::Snapshot;
 use host::Rules;
-use host::rules::RuleError;
+use host::rules::{IGNORE_FILE, RuleError};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,9 +61,12 @@ pub(crate) struct Args {
     /// When a file that is there may be replaced
     #[arg(long, value_enum, default_value_t = When::Always, value_name = "WHEN")]
     overwrite: When,
-    /// Remove what is in restored folders but not in the snapshot
+    /// Remove what is in restored folders but not in the snapshot; what the backup left out stays
     #[arg(long)]
     delete: bool,
+    /// With --delete, also remove what the backup left out by its rules
+    #[arg(long, requires = "delete")]
+    delete_excluded: bool,
     /// Say what would be done; write nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -100,10 +103,55 @@ impl From<When> for Overwrite {
     }
 }
 
+/// How a backup left paths out, so that these stay where others are removed. Refused where it used a file with
+/// patterns that is not there any more.
+fn left_out(snapshot: &Snapshot) -> Outcome<LeftOut> {
+    let mut left_out = LeftOut { markers: vec![IGNORE_FILE.into()], ..LeftOut::default() };
+    let mut unknown = Vec::new();
+    for word in &snapshot.excludes {
+        if !add_rule(&mut left_out, word) {
+            unknown.push(safe(word).to_string());
+        }
+    }
+    if unknown.is_empty() || snapshot.stats.excluded == 0 {
+        return Ok(left_out);
+    }
+    let what = format!(
+        "the backup left out {} paths, some by rules that are not known any more ({}); --delete would remove them",
+        snapshot.stats.excluded,
+        unknown.join(", ")
+    );
+    Err(Failure::new(Exit::Refused, what).hint(
+        "restore into an empty folder, or without --delete; or remove them, too: --delete --delete-excluded",
+    ))
+}
+
+/// Takes in a rule as snapshots record it. Returns whether it could be understood.
+fn add_rule(left_out: &mut LeftOut, word: &str) -> bool {
+    let rules = &mut left_out.rules;
+    match (word.split_once(' '), word.strip_prefix('!')) {
+        _ if word == "--exclude-caches" => left_out.markers.push(b"CACHEDIR.TAG".to_vec()),
+        (Some(("--exclude-if-present", name)), _) => left_out.markers.push(name.as_bytes().to_vec()),
+        (Some(("--exclude-larger-than", size)), _) => match sizes::parse(size) {
+            Ok(bytes) => left_out.longer_than_bytes = Some(bytes),
+            Err(_) => return false,
+        },
+        (Some(("--iexclude", pattern)), _) => {
+            return rules.exclude(pattern.as_bytes(), "backup", true).is_ok();
+        }
+        (Some(("--exclude-file", path)), _) => return rules.exclude_file(Path::new(path), false).is_ok(),
+        _ if word.starts_with("--") => return false,
+        (_, Some(pattern)) => return rules.include(pattern.as_bytes(), "backup", false).is_ok(),
+        _ => return rules.exclude(word.as_bytes(), "backup", false).is_ok(),
+    }
+    true
+}
+
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let rules = rules(&args)?;
     let (nearest, spec) = session.open_nearest(&args.snapshot, &args.filter)?;
     let (snapshot, reader) = (&nearest.snapshot, nearest.reader.clone());
+    let kept = if args.delete && !args.delete_excluded { Some(Arc::new(left_out(snapshot)?)) } else { None };
     let path = spec.components(snapshot);
     if !path.is_empty() {
         snapspec::entry(&reader, snapshot, &path)?;
@@ -119,6 +167,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         rules: Arc::new(rules),
         overwrite: args.overwrite.into(),
         delete: args.delete,
+        kept,
         dry_run: args.dry_run,
         verify: args.verify,
         sync: !args.no_sync,
@@ -199,7 +248,7 @@ fn summary(args: &Args, snapshot: &Snapshot, outcome: &RestoreOutcome, took: Dur
         "seconds_elapsed": took.as_secs(), "total_duration": took.as_secs_f64(),
         "total_files": o.files_restored + o.files_unchanged + o.files_skipped,
         "files_restored": o.files_restored, "files_unchanged": o.files_unchanged, "files_skipped": o.files_skipped,
-        "files_deleted": o.deleted, "others_restored": o.others_restored, "files_verified": o.files_verified,
+        "files_deleted": o.deleted, "paths_kept": o.kept, "others_restored": o.others_restored, "files_verified": o.files_verified,
         "total_bytes": o.bytes_selected, "bytes_restored": o.bytes_written, "bytes_fetched": o.bytes_fetched,
         "errors": o.problems, "damaged": o.damaged,
     })
@@ -230,6 +279,12 @@ fn tell(
     }
     if o.deleted > 0 {
         out.line(format!("{} paths {}", o.deleted, if args.dry_run { "to delete" } else { "deleted" }))?;
+    }
+    if o.kept > 0 {
+        out.line(format!(
+            "{} paths stay that the backup left out by its rules (--delete-excluded removes them, too)",
+            o.kept
+        ))?;
     }
     if o.files_verified > 0 {
         out.line(format!("{} files were read back and are equal", o.files_verified))?;

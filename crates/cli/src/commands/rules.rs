@@ -4,12 +4,10 @@ use crate::error::{Failure, Outcome};
 use crate::sizes;
 use clap::Args;
 use host::Rules;
+use host::rules::IGNORE_FILE;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-
-/// The file in a folder that says what is left out there.
-pub(crate) const IGNORE_FILE: &str = ".lifeboatignore";
 
 /// What is left out. Patterns are written as in gitignore.
 #[derive(Args, Clone, Debug, Default)]

@@ -114,3 +114,50 @@ fn folders_of_the_system_on_the_way_are_no_problem_of_an_ordinary_user() {
     let back = machine.path("out").join(machine.path("src").strip_prefix("/").unwrap());
     assert_eq!(fs::read(back.join("a")).unwrap(), b"hello\n");
 }
+
+/// What `restore --delete` removes is named in full, before and after; what the backup left out stays.
+#[test]
+fn deleting_names_all_that_goes_and_spares_what_the_backup_left_out() {
+    let machine = Machine::with_repository();
+    machine.write("src/gone", b"a file that becomes a folder\n");
+    machine.write("src/film.iso", b"left out by its name");
+    machine.write("src/cache/CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55\n");
+    machine.write("src/cache/page", b"left out as a cache");
+    machine.write("src/ignoring/.lifeboatignore", b"local\n");
+    machine.write("src/ignoring/local", b"left out by a file");
+    machine.ok(&["backup", "-r", "repo", "--exclude", "*.iso", "--exclude-caches", "src"]);
+    fs::remove_file(machine.path("src/gone")).unwrap();
+    machine.write("src/gone/deep/work", b"made since");
+    machine.write("src/new/sub/one", b"made since");
+    machine.write("src/build/disk.iso", b"made since, and left out");
+    let args = ["restore", "latest", "-r", "repo", "--in-place", "--delete"];
+    let named = ["src/gone/deep\n", "src/gone/deep/work", "src/new\n", "src/new/sub\n", "src/new/sub/one"];
+    let spared = ["src/film.iso", "src/cache/page", "src/ignoring/local", "src/build/disk.iso"];
+    for dry in [&["-n"][..], &["-v", "-v"]] {
+        let ran = machine.run(&[&args[..], dry].concat());
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+        let told = format!("{}{}", ran.out, ran.err);
+        let deleted = |path: &&str| {
+            told.lines().any(|line| line.starts_with("deleted") && format!("{line}\n").contains(*path))
+        };
+        assert!(named.iter().all(|path| deleted(path)), "{told}");
+        assert!(!spared.iter().any(|path| deleted(&path)), "{told}");
+        assert!(told.contains("4 paths stay that the backup left out"), "{told}");
+        assert!(spared.iter().all(|path| machine.path(path).exists()));
+    }
+    assert!(machine.path("src/gone").is_file() && !machine.path("src/new").exists());
+    let ran = machine.run(&[&args[..], &["--delete-excluded"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!spared.iter().any(|path| machine.path(path).exists()));
+    // A rule that cannot be read any more may have left out anything.
+    machine.write("src/x", b"x");
+    machine.write("rules", b"*.x\n");
+    let rules = machine.path("rules").display().to_string();
+    machine.write("src/a.x", b"left out");
+    machine.ok(&["backup", "-r", "repo", "--exclude-file", &rules, "src"]);
+    fs::remove_file(machine.path("rules")).unwrap();
+    let refused = machine.run(&args);
+    assert_eq!(refused.code, 14, "{}", refused.err);
+    assert!(refused.err.contains("--delete-excluded"), "{}", refused.err);
+    assert!(machine.path("src/a.x").exists());
+}

@@ -1,6 +1,7 @@
 //! Plans one entry that is no folder: whether it is restored, how, and which pieces it takes.
 
 use super::compare::{ExtentWalk, Step};
+use super::delete::name_replaced;
 use super::large::LargeFile;
 use super::plan::Planner;
 use super::tell::add;
@@ -56,6 +57,9 @@ pub(super) fn plan_task(
         }
     };
     task.existed = !matches!(decision, Decision::Create);
+    if decision == Decision::Replace && ctx.request.delete && !gives_way(ctx, &task) {
+        return Ok(());
+    }
     let is_first = task.entry.link_group.is_none_or(|group| planner.links_seen.insert(group));
     if !is_first && decision != Decision::Skip {
         return plan_link(planner, task);
@@ -65,6 +69,19 @@ pub(super) fn plan_task(
         return Ok(());
     }
     act(planner, task, decision)
+}
+
+/// Whether what stands in the place of the entry may go. Of a folder every path in it is named; one that holds what
+/// the backup left out stays.
+fn gives_way(ctx: &Context<'_>, task: &Task) -> bool {
+    let stat = task.folder.dir.as_ref().map(|dir| ctx.target().stat(dir, &task.name));
+    let Some(Ok(Some(stat))) = stat else { return true };
+    if stat.kind != Kind::Directory || name_replaced(ctx, &task.folder, &task.name, stat) {
+        return true;
+    }
+    let text = "a folder stands there that holds what the backup left out by its rules".to_string();
+    ctx.tell.problem(task.path(), "replace", text, 0);
+    false
 }
 
 /// Tells what the snapshot itself lacks. Returns whether there is anything to restore.

@@ -38,6 +38,7 @@ use std::sync::{Arc, Mutex};
 use tell::Teller;
 pub use thaw::packs_needed;
 
+pub use delete::LeftOut;
 pub use ranges::KeyRanges;
 
 /// When an existing file may be replaced.
@@ -69,6 +70,8 @@ pub struct RestoreRequest<'a> {
     pub overwrite: Overwrite,
     /// Remove what is in restored folders but not in the snapshot.
     pub delete: bool,
+    /// What of it stays, because the backup left it out.
+    pub kept: Option<Arc<LeftOut>>,
     /// Tell what would be done; write nothing.
     pub dry_run: bool,
     /// Read every restored file back and compare it with the snapshot.
@@ -96,6 +99,8 @@ pub struct RestoreOutcome {
     pub others_restored: u64,
     /// Paths removed from the target.
     pub deleted: u64,
+    /// Paths that stay although the snapshot does not have them: see [`RestoreRequest::kept`].
+    pub kept: u64,
     /// Bytes of the selected files.
     pub bytes_selected: u64,
     /// Bytes written.

@@ -66,6 +66,8 @@ pub(super) struct Level {
     pub(super) names: Vec<Box<[u8]>>,
     /// Everything it held was saved: other names may be removed.
     pub(super) whole: bool,
+    /// It or a folder above it has a file by which the backup left out what cannot be told from its path.
+    pub(super) marked: bool,
     entries_ended: bool,
 }
 
@@ -114,6 +116,7 @@ impl<'c> Planner<'c> {
             facts: None,
             selected: true,
             whole: planner.lone.is_none() && ctx.is_wholly_saved(&folder.path),
+            marked: false,
             folder: Some(Arc::new(folder)),
             lost: false,
             subfolders: VecDeque::new(),
@@ -459,6 +462,7 @@ impl<'c> Planner<'c> {
                 Folder { dir: None, empty: true, path: parent.path.clone(), facts: None }.path_of(&sub.name)
             }
         };
+        let marked = parent.marked;
         let whole = sub.selected && self.ctx.is_wholly_saved(&path) && self.same_device(&sub);
         self.levels.push(Level {
             prefix,
@@ -471,6 +475,7 @@ impl<'c> Planner<'c> {
             subfolders: VecDeque::new(),
             names: Vec::new(),
             whole,
+            marked,
             entries_ended: false,
         });
     }
@@ -523,6 +528,7 @@ impl<'c> Planner<'c> {
     fn end_entries(&mut self) {
         let level = self.levels.last_mut().expect("the walk stands in a folder");
         if !std::mem::replace(&mut level.entries_ended, true) && self.ctx.request.delete {
+            level.marked |= self.ctx.has_marker(level);
             remove_others(self.ctx, level, self.tree_damaged);
             level.names = Vec::new();
         }

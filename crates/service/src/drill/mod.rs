@@ -190,6 +190,7 @@ fn restore_and_compare(
         rules: Arc::new(Rules::default()),
         overwrite: Overwrite::Always,
         delete: false,
+        kept: None,
         dry_run: false,
         verify: false,
         sync: false,

@@ -57,6 +57,7 @@ impl Runner {
             rules: Arc::new(rules),
             overwrite: Overwrite::Always,
             delete: false,
+            kept: None,
             dry_run: false,
             verify: true,
             sync: false,

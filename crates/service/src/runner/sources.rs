@@ -15,6 +15,7 @@ use host::block::Block;
 use host::databases::Patience;
 use host::databases::command::Judged;
 use host::freeze::{self, Frozen, Method, ThisMachine};
+use host::rules::IGNORE_FILE;
 use host::stream::CommandStream;
 use host::system::{Part, System};
 use host::{Rules, Views, WalkOptions};
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The file in a folder that says what is left out there.
-const IGNORE_FILE: &str = ".lifeboatignore";
 
 /// Where it is written down which snapshots are taken, below the state.
 const FREEZES: &str = "freezes";

@@ -241,6 +241,7 @@ fn restore(
         rules: Arc::new(Rules::default()),
         overwrite: Overwrite::Always,
         delete: false,
+        kept: None,
         dry_run: false,
         verify: false,
         sync: true,
