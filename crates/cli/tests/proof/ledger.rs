@@ -18,6 +18,8 @@ pub(crate) enum State {
 pub(crate) struct Entry {
     pub(crate) tree: Tree,
     pub(crate) state: State,
+    /// Its run said that something could not be read: a restore says so, too.
+    pub(crate) lacks: bool,
 }
 
 /// Snapshots by their id.
