@@ -13,6 +13,7 @@ use format::codec::{Compressor, Level};
 use format::erase::Erasure;
 use format::id::{ErasureId, SnapshotId};
 use format::snapshot::Snapshot;
+use format::tree::KeyPath;
 use format::{FormatError, FormatResult};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -59,16 +60,39 @@ impl Erasures {
     }
 }
 
+/// All that was erased from history, with what wins over it: read once for many snapshots.
+#[derive(Debug, Default)]
+pub struct ErasedHistory {
+    erasures: Erasures,
+    holds: Holds,
+}
+
+impl ErasedHistory {
+    /// Reads it. Fails as [`Erasures::read`] does.
+    pub fn read(repo: &Repo) -> RepoResult<Self> {
+        let erasures = Erasures::read(repo)?;
+        let holds = if erasures.all.is_empty() { Holds::default() } else { Holds::read(repo)? };
+        Ok(ErasedHistory { erasures, holds })
+    }
+
+    /// What was erased from a snapshot since it was made. A hold wins: then all of it comes back.
+    pub fn of(&self, snapshot: &Snapshot) -> Erased {
+        // A hold that cannot be read may cover anything; that one is over is for who forgets to find out.
+        let is_held =
+            || !self.holds.unreadable.is_empty() || self.holds.holds.iter().any(|hold| hold.covers(snapshot));
+        let of_it: Vec<Erasure> = self.erasures.of(snapshot).cloned().collect();
+        Erased(if of_it.is_empty() || is_held() { Vec::new() } else { of_it })
+    }
+}
+
 /// What does not come back of one snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Erased(Vec<Erasure>);
 
 impl Erased {
-    /// What was erased from a snapshot since it was made. A hold wins: then all of it comes back.
+    /// As [`ErasedHistory::of`], for one snapshot.
     pub fn of(repo: &Repo, snapshot: &Snapshot) -> RepoResult<Self> {
-        let erasures = Erasures::read(repo)?;
-        let of_it: Vec<Erasure> = erasures.of(snapshot).cloned().collect();
-        Ok(Erased(if of_it.is_empty() || is_held(repo, snapshot)? { Vec::new() } else { of_it }))
+        Ok(ErasedHistory::read(repo)?.of(snapshot))
     }
 
     /// Whether all of the snapshot comes back.
@@ -82,12 +106,12 @@ impl Erased {
             || -> Vec<&[u8]> { [&b"/"[..]].into_iter().chain(path.iter().map(AsRef::as_ref)).collect() };
         self.0.iter().any(|e| e.erases_path(path) || e.erases_path(&from_root()))
     }
-}
 
-/// A hold that cannot be read may cover anything; that one is over is for who forgets to find out.
-fn is_held(repo: &Repo, snapshot: &Snapshot) -> RepoResult<bool> {
-    let holds = Holds::read(repo)?;
-    Ok(!holds.unreadable.is_empty() || holds.holds.iter().any(|hold| hold.covers(snapshot)))
+    /// Whether the path of a tree's key was erased.
+    pub fn covers_key(&self, key: &[u8]) -> bool {
+        let parts = |path: KeyPath<'_>| path.components().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        !self.is_empty() && KeyPath::parse(key).is_ok_and(|path| self.covers(&parts(path)))
+    }
 }
 
 fn read_one(repo: &Repo, id: &ErasureId) -> RepoResult<Erasure> {

@@ -7,6 +7,7 @@ use crate::session::Session;
 use crate::sizes;
 use crate::snapspec::{Filter, SnapSpec, components};
 use ::repo::browse::{self, Change};
+use ::repo::erasures::ErasedHistory;
 use format::kind::Kind;
 use format::tree::{Entry, KeyPath, PathKey, dir_prefix};
 use serde_json::{Map, Value, json};
@@ -65,8 +66,11 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let (old, new) = (old.find(&list, &args.filter)?, new.find(&list, &args.filter)?);
     let reader = opened.reader()?;
     let part = args.path.as_ref().map(|path| components(new, path.as_bytes()));
+    let history = ErasedHistory::read(&opened.repo)?;
+    let erased = [history.of(old), history.of(new)];
     let wanted = |key: &[u8]| {
         part.as_ref().is_none_or(|part| key == PathKey::of(part) || key.starts_with(&dir_prefix(part)))
+            && !erased.iter().any(|erased| erased.covers_key(key))
     };
     let mut sums = Sums::default();
     let mut told = Ok(());

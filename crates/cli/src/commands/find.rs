@@ -11,6 +11,7 @@ use crate::session::{Opened, Session};
 use crate::snapspec::{Filter, SnapSpec};
 use crate::time;
 use ::repo::browse::read_node;
+use ::repo::erasures::ErasedHistory;
 use ::repo::reader::Reader;
 use ::repo::snapshots::SnapshotList;
 use format::id::{BlobId, SnapshotId};
@@ -19,7 +20,7 @@ use format::snapshot::Snapshot;
 use format::tree::{Entry, KeyPath, Node};
 use host::Rules;
 use serde_json::{Value, json};
-use service::catalog::{FoundBySnapshot, Query, literal};
+use service::catalog::{Ends, FoundBySnapshot, Query, literal};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -61,7 +62,7 @@ pub(crate) struct Args {
     long: bool,
 }
 
-/// What was found under a tree node.
+/// What was found under a tree node, by key.
 type Found = Rc<Vec<(Vec<u8>, Entry)>>;
 
 /// What is looked for.
@@ -91,7 +92,7 @@ struct Remembered {
 impl Remembered {
     fn of(&self, snapshot: &SnapshotId) -> Found {
         let found = self.found.get(snapshot).into_iter().flatten();
-        Rc::new(found.map(|found| (path_of(&found.key), found.entry.clone())).collect())
+        Rc::new(found.map(|found| (found.key.clone(), found.entry.clone())).collect())
     }
 }
 
@@ -107,10 +108,16 @@ fn remembered(
     let family = opened.repo.identity().family;
     let mut names = names::open(session)?;
     let last = last_names(args);
+    let ends: Option<Vec<Ends>> =
+        args.patterns.iter().map(|p| Ends::of(p.as_bytes(), args.ignore_case)).collect();
+    let may_fit = |name: &[u8]| ends.as_ref().is_none_or(|ends| ends.iter().any(|ends| ends.fits(name)));
     let asked = names::learn(session, &mut names, opened, list).and_then(|()| {
         let query = Query {
             literals: args.patterns.iter().map(|p| literal(p.as_bytes(), args.ignore_case)).collect(),
-            name_fits: &|name| last.as_ref().is_none_or(|last| last.judge_saved(&[name], true) == Some(true)),
+            name_fits: &|name| {
+                may_fit(name)
+                    && last.as_ref().is_none_or(|last| last.judge_saved(&[name], true) == Some(true))
+            },
             fits: &|parts, entry| wish.fits(parts, entry),
         };
         Ok(Remembered { known: names.known(&family)?, found: names.find(&family, &query)? })
@@ -129,11 +136,16 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let remembered = remembered(session, &opened, &list, &args, &wish);
     let mut search = Search { opened: &opened, reader: None, wish: &wish, known: HashMap::new() };
     let mut groups = Vec::new();
+    let erased = ErasedHistory::read(&opened.repo)?;
     for snapshot in snapshots {
-        let found = match &remembered {
+        let mut found = match &remembered {
             Some(remembered) if remembered.known.contains(&snapshot.id) => remembered.of(&snapshot.id),
             _ => search.node(&snapshot.root.id)?,
         };
+        let erased = erased.of(snapshot);
+        if !erased.is_empty() {
+            Rc::make_mut(&mut found).retain(|(key, _)| !erased.covers_key(key));
+        }
         if found.is_empty() {
             continue;
         }
@@ -197,7 +209,7 @@ impl Search<'_> {
         match read_node(&reader, id)? {
             Node::Leaf(leaf) => {
                 let fitting = (0..leaf.len()).filter(|i| self.wish.fits_key(leaf.key(*i), &leaf.entries[*i]));
-                found.extend(fitting.map(|i| (path_of(leaf.key(i)), leaf.entries[i].clone())));
+                found.extend(fitting.map(|i| (leaf.key(i).to_vec(), leaf.entries[i].clone())));
             }
             Node::Index { children, .. } => {
                 for child in &children {
@@ -245,16 +257,17 @@ fn path_of(key: &[u8]) -> Vec<u8> {
 }
 
 fn group(snapshot: &Snapshot, found: &Found) -> Value {
-    let matches: Vec<Value> = found.iter().map(|(path, entry)| node_object(path, entry)).collect();
+    let matches: Vec<Value> = found.iter().map(|(key, entry)| node_object(&path_of(key), entry)).collect();
     json!({"snapshot": snapshot.id.hex(), "hits": matches.len(), "matches": matches})
 }
 
 fn tell(session: &Session, args: &Args, snapshot: &Snapshot, found: &Found) -> Outcome<()> {
     session.out.line(format!("in snapshot {} of {}", snapshot.short_id(), time::shown(snapshot.time)))?;
-    for (path, entry) in found.iter() {
+    for (key, entry) in found.iter() {
+        let path = path_of(key);
         match args.long {
-            true => session.out.line(format!("  {}", long_line(path, entry)))?,
-            false => session.out.line(format!("  {:<4} {}", kind_word(entry.kind()), DisplayName(path)))?,
+            true => session.out.line(format!("  {}", long_line(&path, entry)))?,
+            false => session.out.line(format!("  {:<4} {}", kind_word(entry.kind()), DisplayName(&path)))?,
         }
     }
     Ok(())

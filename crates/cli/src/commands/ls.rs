@@ -1,5 +1,6 @@
 //! `lifeboat ls`: what is in a snapshot.
 
+use crate::contents;
 use crate::display::{DisplayName, insert_path};
 use crate::error::{Exit, Outcome};
 use crate::session::Session;
@@ -43,6 +44,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let snapshot = spec.find(&list, &args.filter)?;
     let reader = opened.reader()?;
     let path = spec.components(snapshot);
+    let erased = contents::erased(&reader, snapshot, &path)?;
     if session.out.json {
         let mut object = super::snapshots::record_object(snapshot);
         object["message_type"] = "snapshot".into();
@@ -54,7 +56,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     };
     let mut told = Ok(());
     let mut visit = |key: &[u8], entry: &Entry| {
-        let wanted = !args.no_recursive || is_child(key, &path);
+        let wanted = (!args.no_recursive || is_child(key, &path)) && !erased.covers_key(key);
         told = if wanted { tell(key, entry) } else { Ok(()) };
         Ok(if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     };

@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::snapspec::{self, Filter};
 use crate::time;
 use ::repo::browse;
+use ::repo::erasures::ErasedHistory;
 use format::id::{FamilyId, SnapshotId};
 use format::snapshot::Snapshot;
 use format::tree::{Entry, PathKey};
@@ -45,14 +46,17 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let list = session.snapshots(&opened.repo)?;
     let reader = opened.reader()?;
     let mut looks = Looks::open(session, &opened.repo.identity().family);
+    let erased = ErasedHistory::read(&opened.repo)?;
     let mut versions: Vec<Version<'_>> = Vec::new();
     for snapshot in list.visible().filter(|s| args.filter.accepts(s)) {
         let is_stream = snapshot.sources.iter().all(|s| !s.starts_with(b"/"));
         let path = if is_stream { &args.path } else { &full };
         let components = snapspec::components(snapshot, path.as_os_str().as_bytes());
-        let entry = looks.entry(&PathKey::of(&components), &snapshot.id, &|key| {
-            Ok(browse::lookup(&reader, snapshot.root, key)?)
-        })?;
+        let look_up = |key: &[u8]| Ok(browse::lookup(&reader, snapshot.root, key)?);
+        let entry = match erased.of(snapshot).covers(&components) {
+            true => None,
+            false => looks.entry(&PathKey::of(&components), &snapshot.id, &look_up)?,
+        };
         let last = versions.last().map(|v| &v.entry);
         let is_new = match (last, &entry) {
             (None | Some(None), None) => false,

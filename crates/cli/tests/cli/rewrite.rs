@@ -67,6 +67,19 @@ fn a_path_is_gone_from_every_snapshot_of_every_copy_and_nothing_else_is() {
             let ran = run(&machine, 14, &[command, "-r", repository, &diary]);
             assert!(ran.err.contains("was erased") && ran.raw_out.is_empty(), "{}", ran.err);
         }
+        // Nor does any list name it.
+        assert!(!holds(&machine, repository, &before[2]));
+        let ran = run(&machine, 14, &["ls", "-r", repository, &format!("{}:{}", before[2], anna(&machine))]);
+        assert!(ran.err.contains("was erased"), "{}", ran.err);
+        for more in [&[][..], &["--no-cache"]] {
+            let found = run(&machine, 0, &[&["find", "-r", repository, "diary", "one"][..], more].concat());
+            assert!(!found.out.contains("anna"), "{}", found.out);
+            let path = format!("{}/diary", anna(&machine));
+            let ran = run(&machine, 1, &[&["versions", "-r", repository, &path][..], more].concat());
+            assert!(ran.err.contains("no snapshot has"), "{}", ran.err);
+        }
+        let changed = run(&machine, 0, &["diff", "-r", repository, &before[0], &before[2]]);
+        assert!(changed.out.contains("src/c") && !changed.out.contains("anna"), "{}", changed.out);
         let archive = run(&machine, 0, &["dump", "-r", repository, &before[2]]);
         assert!(!String::from_utf8_lossy(&archive.raw_out).contains("dear diary"));
         machine.ok(&["forget", "-r", repository, &before[2]]);

@@ -25,7 +25,7 @@ pub use database::{BUSY_MS_MAX, CatalogError, CatalogResult};
 pub use duties::{Duty, DutyRecord};
 pub use names::{Names, Point, Updated};
 pub use runs::{NewRun, Run, RunId, RunResult, SourceResult, Totals};
-pub use search::{Found, FoundBySnapshot, Query, literal};
+pub use search::{Ends, Found, FoundBySnapshot, Query, literal};
 pub use signals::Suspicion;
 
 use database::{Schema, open};
