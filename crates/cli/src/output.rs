@@ -25,6 +25,8 @@ pub(crate) struct Output {
     pub(crate) draws_progress: bool,
     /// Whether what would be said is logged instead.
     pub(crate) logs: bool,
+    /// Which of several repositories objects are about; they say so in `repository`.
+    about: Option<Arc<str>>,
     color: bool,
     bars: MultiProgress,
     results: Arc<Mutex<BufWriter<Stdout>>>,
@@ -48,6 +50,7 @@ impl Output {
                 && !global.json
                 && !logs,
             logs,
+            about: None,
             color: errors_to_terminal && !plain,
             bars: MultiProgress::new(),
             results: Arc::new(Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()))),
@@ -77,9 +80,21 @@ impl Output {
         written.map_err(broken)
     }
 
+    /// The same way, for what is about one repository.
+    pub(crate) fn about(&self, repository: &str) -> Output {
+        Output { about: Some(repository.into()), ..self.clone() }
+    }
+
     /// An object of the result, on a line of its own.
     pub(crate) fn object(&self, value: &Value) -> Outcome<()> {
-        self.line(value)
+        match (&self.about, value) {
+            (Some(repository), Value::Object(object)) if !object.contains_key("repository") => {
+                let mut object = object.clone();
+                object.insert("repository".into(), repository.to_string().into());
+                self.line(Value::from(object))
+            }
+            _ => self.line(value),
+        }
     }
 
     /// A line of the result for people; nothing where objects are wanted.

@@ -3,6 +3,7 @@
 //! Near is what is on this machine, then what answers first. A block that the leading copy cannot give comes
 //! from the next; that it is damaged is told, and noted for a repair.
 
+use crate::commands::verified;
 use crate::display::{safe, shell_word};
 use crate::error::{Failure, Outcome};
 use crate::session::{Opened, Session};
@@ -123,9 +124,13 @@ impl Session {
             return Ok(());
         }
         let repo = nearest.reader.repo().identity().repo;
-        if let Err(e) = damage_queue::note(&self.opener().folders, &repo, &healed) {
+        let damage = healed.iter().map(|blob| (blob.id.hex(), blob.why.as_str()));
+        if let Err(e) = damage_queue::note(&self.opener().folders, &repo, damage) {
             self.out.warn(format!("cannot note the damage for a repair: {e}"));
         }
+        let mut one = self.clone();
+        one.global.repo = vec![nearest.place.shown().into()];
+        verified::note_damage(&one, "restore", healed.len());
         for blob in healed.iter().take(if self.out.json { usize::MAX } else { NAMED_MAX }) {
             match self.out.json {
                 true => self.out.object(&json!({

@@ -1,4 +1,4 @@
-//! Damage that reading met and a sibling made good, waiting for a repair.
+//! Damage that reading met, waiting for a repair.
 //!
 //! Reading never writes to a repository, so what it finds is noted in a file of this machine's state folder: one
 //! line each. Losing the file loses nothing but the reminder.
@@ -6,7 +6,6 @@
 use crate::durable;
 use crate::folders::Folders;
 use format::id::RepoId;
-use repo::reader::Healed;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -28,11 +27,15 @@ pub fn waiting(folders: &Folders, repo: &RepoId) -> BTreeSet<String> {
     }
 }
 
-/// Adds to what waits.
-pub fn note(folders: &Folders, repo: &RepoId, healed: &[Healed]) -> io::Result<()> {
+/// Adds to what waits: names, and what is wrong with each.
+pub fn note<'d>(
+    folders: &Folders,
+    repo: &RepoId,
+    damage: impl Iterator<Item = (String, &'d str)>,
+) -> io::Result<()> {
     let mut lines = waiting(folders, repo);
     let before = lines.len();
-    lines.extend(healed.iter().map(|blob| format!("{} {}", blob.id.hex(), blob.why.replace('\n', " "))));
+    lines.extend(damage.map(|(what, why)| format!("{what} {}", why.replace('\n', " "))));
     if lines.len() == before {
         return Ok(());
     }

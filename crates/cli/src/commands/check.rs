@@ -1,5 +1,7 @@
 //! `lifeboat check`: looks for damage, and names what it hurts. Changes nothing; what it has read and found whole
-//! it tells the other machines.
+//! it tells the other machines, and what is damaged waits for a repair in a list of this machine.
+
+mod copies;
 
 use super::verified::{self, Saw};
 use crate::audit;
@@ -11,15 +13,15 @@ use crate::{sizes, time};
 use ::repo::attest;
 use ::repo::check::{CheckOptions, CheckReport, Coverage, Finding, Hurt, ReadShare, check};
 use ::repo::heads::Gone;
+use ::repo::reader::Reader;
 use ::repo::snapshots::SnapshotList;
 use format::id::SnapshotId;
 use format::kind::Timestamp;
-use format::snapshot::Snapshot;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use service::seen_heads;
+use service::{damage_queue, seen_heads};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Look for damage
@@ -50,71 +52,25 @@ const PATHS_SHOWN: usize = 10;
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let read = args.read_data.as_deref().map_or(Ok(ReadShare::Nothing), share)?;
     match &session.global.repo[..] {
-        several @ [_, _, ..] => check_each(session, several, read),
-        _ => check_one(session, read).map(|(exit, _)| exit),
+        several @ [_, _, ..] => copies::check_each(session, several, read),
+        _ => check_one(session, read).map(|checked| checked.exit()),
     }
 }
 
-/// Each of several copies by itself; the worst outcome counts.
-fn check_each(session: &Session, places: &[OsString], read: ReadShare) -> Outcome<Exit> {
-    let mut worst = Exit::Ok;
-    let (mut damaged, mut lists) = (Vec::new(), Vec::new());
-    for place in places {
-        let mut one = session.clone();
-        one.global.repo = vec![place.clone()];
-        session.out.human(format!("{}:", safe(&place.to_string_lossy())))?;
-        let exit = match check_one(&one, read) {
-            Ok((exit, list)) => {
-                lists.push((place, list));
-                exit
-            }
-            Err(failure) => {
-                session.out.failure(&failure);
-                failure.exit
-            }
-        };
-        if exit == Exit::Damage {
-            damaged.push(place.to_string_lossy().into_owned());
-        }
-        // Damage is what must be known first.
-        if worst == Exit::Ok || exit == Exit::Damage {
-            worst = exit;
-        }
-    }
-    if !damaged.is_empty() {
-        let names: Vec<String> =
-            places.iter().map(|place| format!("-r {}", shell_word(&place.to_string_lossy()))).collect();
-        session.out.info(format!("each is mended from the others with: lifeboat repair {}", names.join(" ")));
-    }
-    tell_differences(session, &lists);
-    Ok(worst)
+/// What a check of one repository came to.
+struct Checked {
+    findings: Vec<Finding>,
+    list: SnapshotList,
+    reader: Arc<Reader>,
 }
 
-/// Which copies do not have snapshots that another one has, and did not forget them. That may be meant: they need
-/// not keep the same, nor be brought up to date at the same time.
-fn tell_differences(session: &Session, lists: &[(&OsString, SnapshotList)]) {
-    let all: BTreeMap<SnapshotId, &Snapshot> =
-        lists.iter().flat_map(|(_, list)| list.visible()).map(|s| (s.id, s)).collect();
-    for (place, list) in lists {
-        let here: BTreeSet<SnapshotId> = list.snapshots.iter().map(|s| s.snapshot.id).collect();
-        let is_known = |id: &SnapshotId| {
-            here.contains(id)
-                || list.buried.contains(id)
-                || list.unreadable.iter().any(|(unreadable, _)| unreadable == id)
-        };
-        let lacking: Vec<&&Snapshot> = all.values().filter(|s| !is_known(&s.id)).collect();
-        let Some(newest) = lacking.iter().max_by_key(|s| (s.time, s.id)) else { continue };
-        session.out.info(format!(
-            "{} lacks {} snapshots that another copy has, the newest: {} {}",
-            safe(&place.to_string_lossy()),
-            lacking.len(),
-            short(&newest.id),
-            time::shown(newest.time)
-        ));
+impl Checked {
+    fn exit(&self) -> Exit {
+        if self.findings.is_empty() { Exit::Ok } else { Exit::Damage }
     }
 }
 
-fn check_one(session: &Session, read: ReadShare) -> Outcome<(Exit, SnapshotList)> {
+fn check_one(session: &Session, read: ReadShare) -> Outcome<Checked> {
     let opened = session.open()?;
     let start = Instant::now();
     let bar = session.out.draws_progress.then(|| {
@@ -178,8 +134,16 @@ fn check_one(session: &Session, read: ReadShare) -> Outcome<(Exit, SnapshotList)
              brought back an older copy of the repository yourself, add --accept-rollback once",
         );
     }
-    let exit = if report.findings.is_empty() { Exit::Ok } else { Exit::Damage };
-    Ok((exit, list))
+    let is_right = report.findings.is_empty() && matches!(read, ReadShare::Everything);
+    let damage = report.findings.iter().map(|finding| (finding.what.clone(), finding.why.as_str()));
+    let folders = session.opener().folders;
+    if let Err(e) = damage_queue::note(&folders, &opened.repo.identity().repo, damage) {
+        session.out.warn(format!("cannot note the damage for a repair: {e}"));
+    }
+    if is_right {
+        damage_queue::clear(&folders, &opened.repo.identity().repo);
+    }
+    Ok(Checked { findings: report.findings, list, reader })
 }
 
 /// Reads `100%`, `5%`, `1/30` or `10G`.
@@ -230,7 +194,7 @@ pub(super) fn tell_findings(session: &Session, findings: &[Finding]) -> Outcome<
 
 /// What a lost piece was lost with: its pack where that is known, else the same words.
 fn cause(finding: &Finding) -> Option<&str> {
-    let is_piece = finding.what.starts_with("contents ") || finding.what.starts_with("tree node ");
+    let is_piece = finding.blob().is_some();
     let why = finding.why.as_str();
     let pack = why.starts_with("pack ").then(|| why.split(':').next()).flatten();
     is_piece.then_some(pack.unwrap_or(why))

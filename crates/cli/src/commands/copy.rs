@@ -1,6 +1,6 @@
 //! `lifeboat copy`: brings chosen snapshots to another repository, of this family or of another one.
 
-use super::sync::{bring, tell};
+use super::sync::{bring, tell, write_down};
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::progress::Reporter;
@@ -11,6 +11,7 @@ use ::repo::reader::Reader;
 use ::repo::snapshots::SnapshotList;
 use ::repo::writer::WriterOptions;
 use engine::copy::{Copied, copy_anew};
+use format::id::SnapshotId;
 use format::keys::Capability;
 use format::snapshot::Snapshot;
 use serde_json::json;
@@ -69,6 +70,8 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     if source.repo().identity().family == target.repo().identity().family {
         let ids = chosen.iter().map(|s| s.id).collect();
         let timed = bring(session, args.dry_run, false, &source, &target, Some(ids), true)?;
+        let brought = timed.report.copied.iter().map(|(_, there)| *there);
+        write_down(session, "copy", &source, &target, brought, args.dry_run);
         return tell(session, &timed, &place, args.dry_run);
     }
     if [&source, &target].iter().any(|reader| reader.repo().capability() != Capability::Owner) {
@@ -76,18 +79,22 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             "copying into another family needs keys that may read and write: an owner's, on both sides";
         return Err(Failure::new(Exit::Refused, what));
     }
-    let mut exit = Exit::Ok;
+    let (mut made, mut done) = (Vec::new(), Ok(Exit::Ok));
     for snapshot in &chosen {
         match one(session, &args, &source, &target, snapshot, &place) {
-            Ok(()) => {}
+            Ok(there) => made.extend(there),
             Err(failure) if failure.exit == Exit::Damage => {
                 session.out.failure(&failure.during(format!("cannot copy snapshot {}", snapshot.short_id())));
-                exit = Exit::Damage;
+                done = Ok(Exit::Damage);
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                done = Err(failure);
+                break;
+            }
         }
     }
-    Ok(exit)
+    write_down(session, "copy", &source, &target, made.into_iter(), args.dry_run);
+    done
 }
 
 fn choose(args: &Args, list: &SnapshotList) -> Outcome<Vec<Snapshot>> {
@@ -107,6 +114,7 @@ fn choose(args: &Args, list: &SnapshotList) -> Outcome<Vec<Snapshot>> {
     }
 }
 
+/// Returns the id of the snapshot that was made over there, if one was.
 fn one(
     session: &Session,
     args: &Args,
@@ -114,7 +122,7 @@ fn one(
     target: &Arc<Reader>,
     snapshot: &Snapshot,
     place: &str,
-) -> Outcome<()> {
+) -> Outcome<Option<SnapshotId>> {
     let short = snapshot.short_id();
     if args.dry_run {
         let bytes = sizes::shown(snapshot.stats.source_bytes);
@@ -124,7 +132,8 @@ fn one(
                 "total_bytes_processed": snapshot.stats.source_bytes,
             })),
             false => session.out.human(format!("snapshot {short} would be copied: {bytes} to read")),
-        };
+        }
+        .map(|()| None);
     }
     let reporter = Reporter::new(&session.out, &session.cancel);
     let options = WriterOptions { seal_workers: processors(), ..WriterOptions::default() };
@@ -134,11 +143,15 @@ fn one(
         Copied::Made(there, written) => (there, written.stored_bytes, true),
         Copied::Present(there) => (there, 0, false),
     };
+    let made = is_new.then_some(there.id);
     if session.out.json {
-        return session.out.object(&json!({
-            "message_type": "copied", "dry_run": false, "id": snapshot.id.hex(), "id_there": there.id.hex(),
-            "repository": place, "is_new": is_new, "bytes_stored": stored,
-        }));
+        return session
+            .out
+            .object(&json!({
+                "message_type": "copied", "dry_run": false, "id": snapshot.id.hex(), "id_there": there.id.hex(),
+                "repository": place, "is_new": is_new, "bytes_stored": stored,
+            }))
+            .map(|()| made);
     }
     let to = shell_word(place).to_string();
     match is_new {
@@ -150,4 +163,5 @@ fn one(
         )),
         false => session.out.human(format!("snapshot {short} is there already, as {}", there.short_id())),
     }
+    .map(|()| made)
 }

@@ -44,6 +44,6 @@ mod successor;
 pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod trust;
-mod verified;
+pub(crate) mod verified;
 pub(crate) mod version;
 pub(crate) mod versions;

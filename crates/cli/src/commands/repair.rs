@@ -83,6 +83,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     for (i, place) in several.iter().enumerate() {
         let mut one = session.clone();
         one.global.repo = vec![place.clone()];
+        one.out = session.out.about(&place.to_string_lossy());
         let others = several.iter().enumerate().filter(|(n, _)| *n != i).map(|(_, other)| other.clone());
         let from: Vec<OsString> = args.from.clone().into_iter().chain(others).collect();
         session.out.human(format!("{}:", safe(&place.to_string_lossy())))?;
@@ -328,13 +329,24 @@ fn sibling(
 ) -> Outcome<Arc<Reader>> {
     let opened = session.open_other(from, secrets)?;
     let place = safe(&opened.repo.location());
+    // A folder that was copied as it is (cp -a, rsync) has the same id, and what it holds is worth as much: every
+    // byte is compared with its hash.
     if opened.repo.identity().repo == reader.repo().identity().repo {
-        return Err(Failure::usage(format!("{place} is the repository to be repaired")));
+        if is_same_place(&opened.repo.location(), &reader.repo().location()) {
+            return Err(Failure::usage(format!("{place} is the repository to be repaired")));
+        }
+        session.out.detail(format!("{place} was copied from this repository as it is"));
     }
     if opened.repo.identity().family != reader.repo().identity().family {
         return Err(Failure::new(Exit::Failed, format!("{place} is of another family: it has other keys")));
     }
     opened.reader()
+}
+
+/// Whether two locations are one place by another name, as far as that shows.
+fn is_same_place(one: &str, other: &str) -> bool {
+    let found = |location: &str| std::fs::canonicalize(location).ok();
+    one == other || found(one).is_some_and(|path| found(other) == Some(path))
 }
 
 fn absolute(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {

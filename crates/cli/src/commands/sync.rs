@@ -133,8 +133,32 @@ fn to_one(
             shell_word(&shown)
         )));
     }
-    let report = bring(session, args.dry_run, args.read_back, source, &reader, snapshots, false)?;
-    tell(session, &report, &shown, args.dry_run)
+    let timed = bring(session, args.dry_run, args.read_back, source, &reader, snapshots, false)?;
+    write_down(
+        session,
+        "sync",
+        source,
+        &reader,
+        timed.report.copied.iter().map(|(_, there)| *there),
+        args.dry_run,
+    );
+    tell(session, &timed, &shown, args.dry_run)
+}
+
+/// Writes down in the target what was brought there, and from where. Nothing was done where nothing was brought.
+pub(super) fn write_down(
+    session: &Session,
+    action: &str,
+    source: &Reader,
+    target: &Reader,
+    brought: impl Iterator<Item = SnapshotId>,
+    dry_run: bool,
+) {
+    let ids: Vec<String> = brought.map(|id| id.hex()).collect();
+    if !dry_run && !ids.is_empty() {
+        let body = json!({"from": source.repo().location(), "snapshots": ids});
+        crate::audit::record(session, target.repo(), action, &body);
+    }
 }
 
 /// Brings snapshots with a bar that moves.

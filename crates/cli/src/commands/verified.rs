@@ -82,6 +82,12 @@ pub(super) fn noted(session: &Session, word: &OsStr) -> Vec<Verification> {
     noted.unwrap_or_default()
 }
 
+/// Notes damage that was met while something else was done: `status` tells of it until a repair or a check of
+/// everything finds none.
+pub(crate) fn note_damage(session: &Session, kind: &'static str, damaged: usize) {
+    note(session, Saw { kind, packs: 1, packs_read: 0, bytes: 0, damaged, snapshots: Vec::new() });
+}
+
 /// Notes it. What cannot be noted is read again some day.
 pub(super) fn note(session: &Session, saw: Saw) {
     let Some(repository) = name(session) else { return };

@@ -278,6 +278,26 @@ fn what_one_copy_lost_comes_from_another_is_told_and_is_mended() {
     let checked = machine.run(&["check", "-r", "disk", "-r", "nas"]);
     assert_eq!(checked.code, 5);
     assert!(checked.err.contains("lifeboat repair -r disk -r nas"), "{}", checked.err);
+    assert!(checked.out.contains("nas has 3 of 3 damaged pieces of disk whole"), "{}", checked.out);
+    // What was found waits for a repair, and status says so.
+    let queued = machine.run(&["repair", "-r", "disk", "--from", "nas", "--dry-run", "--no-source"]);
+    assert!(queued.err.contains("were noted by earlier reads"), "{}", queued.err);
+    let status = machine.run(&["status", "-r", "disk"]);
+    assert!(status.out.contains("damage"), "{}", status.out);
+    let objects = machine.run(&["check", "-r", "disk", "-r", "nas", "--json"]);
+    let objects: Vec<serde_json::Value> =
+        objects.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.iter().all(|object| object["repository"].is_string()), "each names its repository");
+    let of = |kind: &str| objects.iter().filter(|object| object["message_type"] == kind).collect::<Vec<_>>();
+    assert_eq!(
+        of("damage").iter().filter(|object| object["repository"] == "disk").count(),
+        of("damage").len()
+    );
+    assert_eq!(of("summary").len(), 2);
+    let help = of("help");
+    assert!(
+        help.len() == 1 && help[0]["from"] == "nas" && help[0]["pieces_whole"] == help[0]["pieces_asked"]
+    );
     let mended = machine.run(&["repair", "-r", "disk", "-r", "nas", "--no-source"]);
     assert_eq!(mended.code, 0, "{}\n{}", mended.out, mended.err);
     assert_eq!(names(&machine, "disk/packs"), lost);
@@ -297,6 +317,34 @@ fn what_one_copy_lost_comes_from_another_is_told_and_is_mended() {
     assert_eq!(mended.code, 0, "{}", mended.err);
     assert_eq!(names(&machine, "disk/snapshots"), names(&machine, "nas/snapshots"));
     assert!(machine.path("disk/snapshots").join(newest).exists());
+}
+
+/// What `cp -a` or rsync made of a repository helps it like any other copy.
+#[test]
+fn a_folder_that_was_copied_as_it_is_mends_the_repository_it_came_from() {
+    let machine = Machine::new();
+    machine.write("src/large", &vec![7; 300_000]);
+    machine.ok(&["backup", "--init", "-r", "disk", "src"]);
+    let (from, to) = (machine.path("disk"), machine.path("clone"));
+    assert!(std::process::Command::new("cp").arg("-a").args([&from, &to]).status().unwrap().success());
+    for name in names(&machine, "disk/packs") {
+        fs::remove_file(machine.path("disk/packs").join(&name)).unwrap();
+    }
+    let itself = machine.run(&["repair", "-r", "disk", "--from", "./disk/../disk", "--no-source"]);
+    assert_eq!(itself.code, 2);
+    assert!(itself.err.contains("is the repository to be repaired"), "{}", itself.err);
+    machine.ok(&["repair", "-r", "disk", "--from", "clone", "--no-source"]);
+    assert_eq!(names(&machine, "disk/packs"), names(&machine, "clone/packs"));
+    machine.ok(&["check", "--read-data", "-r", "disk"]);
+}
+
+/// From where each action of this kind brought something, as the log of the repository says.
+fn written_down(machine: &Machine, repository: &str, action: &str) -> Vec<String> {
+    let report = machine.run(&["report", "compliance", "-r", repository, "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&report.raw_out).unwrap();
+    let actions = report["repositories"][0]["actions"].as_array().unwrap();
+    let of_kind = actions.iter().filter(|one| one["action"] == action);
+    of_kind.map(|one| one["detail"]["from"].as_str().unwrap().to_string()).collect()
 }
 
 #[test]
@@ -330,6 +378,8 @@ fn chosen_snapshots_go_to_a_stranger_encrypted_anew_and_only_once() {
     // Nothing speaks against the copies, although they came late and follow no record there.
     let listed = machine.run(&["snapshots", "-r", "friend"]);
     assert!(!listed.out.contains("unconfirmed") && !listed.out.contains("out of sequence"), "{}", listed.out);
+    // It is written down once: the second time nothing was brought.
+    assert_eq!(written_down(&machine, "friend", "copy"), ["disk"]);
     // In the family the id stays, and what was removed there comes back when it is named.
     machine.ok(&["init", "-r", "usb", "--copy-of", "disk"]);
     machine.ok(&["copy", "--from", "disk", "--to", "usb", "latest"]);
@@ -337,6 +387,11 @@ fn chosen_snapshots_go_to_a_stranger_encrypted_anew_and_only_once() {
     assert!(names(&machine, "usb/snapshots").is_empty());
     let kept = machine.ok(&["sync", "--from", "disk", "--to", "usb", "latest"]);
     assert!(kept.contains("removed there, and stay so"), "{kept}");
+    assert!(written_down(&machine, "usb", "sync").is_empty(), "nothing was brought");
+    machine.ok(&["init", "-r", "nas", "--copy-of", "disk"]);
+    machine.ok(&["sync", "--from", "disk", "--to", "nas", "-n"]);
+    machine.ok(&["sync", "--from", "disk", "--to", "nas"]);
+    assert_eq!(written_down(&machine, "nas", "sync"), ["disk"]);
     let back = machine.ok(&["copy", "--from", "disk", "--to", "usb", "latest"]);
     assert!(back.contains("its own id is over there"), "{back}");
     assert_eq!(names(&machine, "usb/snapshots").len(), 1);
