@@ -97,7 +97,10 @@ impl Full {
         let ended = self.world.run_calls(&[(&call, None)]).remove(0);
         if ended.ran.code == 0 {
             let tree = self.world.tree.clone();
-            self.world.ledger.0.insert(summary_id(&ended.ran), Entry { tree, state: State::Kept, lacks: false });
+            self.world
+                .ledger
+                .0
+                .insert(summary_id(&ended.ran), Entry { tree, state: State::Kept, lacks: false });
         }
         ended.ran
     }
