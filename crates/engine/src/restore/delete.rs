@@ -113,7 +113,7 @@ fn everything(ctx: &Context<'_>, parent: &TargetDir, name: &[u8], path: Vec<u8>,
 fn names_in(target: &Target, dir: &TargetDir) -> Vec<(Box<[u8]>, Stat)> {
     let mut names = Vec::new();
     for listing in target.list(dir) {
-        names.extend(listing.iter().map(|(name, stat)| (name.into(), stat.clone())));
+        names.extend(listing.iter().map(|(name, stat)| (name.into(), *stat)));
     }
     names
 }

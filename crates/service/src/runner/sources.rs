@@ -25,8 +25,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The file in a folder that says what is left out there.
-
 /// Where it is written down which snapshots are taken, below the state.
 const FREEZES: &str = "freezes";
 
