@@ -9,12 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use service::catalog::Duty;
 use service::conditions::PauseFile;
-use service::config::sources::Freeze;
-use service::config::{Config, Loaded, Source};
+use service::config::{Config, Loaded};
 use service::daemon::plan::{DutyPlan, Key};
-use service::runner::changes_account;
 use service::schedule::{in_words, relative, upcoming};
-use service::units::{self, Scope, Unit};
+use service::units::{self, Ground, Rights, Scope, Unit};
 use service::{duties, watching};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -213,37 +211,15 @@ fn scope(session: &Session, loaded: &Loaded, how: &Install) -> Outcome<Scope> {
         writes,
         network,
         drives,
-        as_others: config.sources.values().any(changes_account),
-        devices: config.sources.values().filter_map(device).collect(),
     })
 }
 
-/// What the units may do beside reading, and what they may not do although a source wants it.
-fn tell_rights(session: &Session, config: &Config, scope: &Scope) {
-    if scope.as_others {
-        let text = "the units may become other users: PostgreSQL lets them in as its own user through its socket (a source with a password does without)";
-        session.out.info(text);
-    }
-    for (name, source) in &config.sources {
-        let snapshot = match source {
-            Source::Files(files) => files.snapshot,
-            Source::Block(block) => block.snapshot,
-            _ => Freeze::None,
-        };
-        if snapshot != Freeze::None {
-            session.out.warn(format!(
-                "the units may take no snapshots of file systems, as {} wants it; give them the rights with a drop-in (systemctl edit), or use --cron",
-                safe(name)
-            ));
+/// Says which services may do more than read files, and where it is seen what that costs.
+fn tell_rights(session: &Session, rights: &[(String, Rights)]) {
+    for (unit, rights) in rights {
+        if let Some(words) = rights.in_words() {
+            session.out.info(format!("the {} may also {words}; see: systemd-analyze security", safe(unit)));
         }
-    }
-}
-
-/// The device that a source reads as a whole.
-fn device(source: &Source) -> Option<PathBuf> {
-    match source {
-        Source::Block(block) if block.device.starts_with("/dev") => Some(block.device.clone()),
-        _ => None,
     }
 }
 
@@ -259,9 +235,6 @@ fn folder(how: &Install) -> PathBuf {
 fn install(session: &Session, how: &Install) -> Outcome<Exit> {
     let loaded = session.configuration()?;
     let scope = scope(session, &loaded, how)?;
-    if !how.cron && !scope.of_user {
-        tell_rights(session, &loaded.config, &scope);
-    }
     let plans: Vec<DutyPlan> =
         plans(&loaded.config).into_iter().filter(|plan| !plan.schedules.is_empty()).collect();
     if how.cron {
@@ -274,15 +247,35 @@ fn install(session: &Session, how: &Install) -> Outcome<Exit> {
         }
         return change_crontab(session, how, &lines);
     }
+    let mounts = host::freeze::mounts::read().map_err(|e| local("cannot see what is mounted", e))?;
+    let home = folders::folders().home;
+    let ground = Ground { home: &home, mounts: &mounts };
+    let rights = |key: &Key| Rights::of_duty(&loaded.config, key, &ground);
+    let all = Rights::of_all(&loaded.config, &ground);
+    for name in Rights::unmet(&loaded.config, &ground) {
+        session.out.warn(format!(
+            "{} lies on nothing now of which such a snapshot can be taken; install again when it does",
+            safe(name)
+        ));
+    }
+    if !scope.of_user {
+        tell_rights(
+            session,
+            &match how.daemon {
+                true => vec![("daemon".to_string(), all.clone())],
+                false => plans.iter().map(|plan| (plan.key().to_string(), rights(&plan.key()))).collect(),
+            },
+        );
+    }
     let units = match how.daemon {
         // A dead daemon tells nobody: the watch has a timer of its own.
         true => {
             let watch: Vec<DutyPlan> = plans.into_iter().filter(|plan| plan.duty == Duty::Watch).collect();
-            [vec![units::daemon(&scope)], units::timers(&scope, &watch)].concat()
+            [vec![units::daemon(&scope, &all)], units::timers(&scope, &watch, &rights)].concat()
         }
         false => {
             let drives = service::daemon::drives::drives(&loaded.config);
-            [units::timers(&scope, &plans), units::plugged_in(&scope, &drives)].concat()
+            [units::timers(&scope, &plans, &rights), units::plugged_in(&scope, &drives, &rights)].concat()
         }
     };
     let folder = folder(how);

@@ -323,21 +323,31 @@ fn schedules_are_shown_in_words_and_installed_as_units() {
         names
     };
     assert_eq!(names("units"), ["lifeboat-other.timer", "lifeboat.service"]);
-    // A server that lets in by account, and a snapshot: the first is allowed, the second is told.
+    // A server that lets in by account: the unit of the job that reads it may become that, and no other unit.
     let sources = "[sources.shop]\ntype = \"postgres\"\nurl = \"postgresql:///?host=/run/postgresql\"\n\
-                   [sources.mail]\npaths = [\"/srv/mail\"]\nsnapshot = \"btrfs\"\n";
+                   [sources.mail]\npaths = [\"/proc/self\"]\nsnapshot = \"btrfs\"\n\
+                   [jobs.shop]\nsources = [\"shop\", \"mail\"]\nto = [\"main\"]\n";
     let text = fs::read_to_string(machine.root.join("lifeboat.toml")).unwrap();
     fs::write(machine.root.join("lifeboat.toml"), text + sources).unwrap();
     let ran = machine.run(&["schedule", "install", "--into", "units"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.err.contains("mail lies on nothing now of which such a snapshot can be taken"),
+        "{}",
+        ran.err
+    );
     if rustix::process::geteuid().is_root() {
-        let service = fs::read_to_string(machine.root.join("units/lifeboat-run-daily.service")).unwrap();
-        assert!(service.contains("CAP_SETUID CAP_SETGID"), "{service}");
+        let service = |job: &str| {
+            fs::read_to_string(machine.root.join(format!("units/lifeboat-run-{job}.service"))).unwrap()
+        };
         assert!(
-            ran.err.contains("the units may take no snapshots of file systems, as mail wants it"),
+            service("shop").contains("=CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID\n"),
             "{}",
-            ran.err
+            service("shop")
         );
+        assert!(service("daily").contains("=CAP_DAC_READ_SEARCH\n"), "{}", service("daily"));
+        assert!(ran.err.contains("the job shop may also become other users"), "{}", ran.err);
+        assert!(!ran.err.contains("the job daily may"), "{}", ran.err);
     }
     // Who is to be told is told by a timer when the daemon is dead.
     let text = fs::read_to_string(machine.root.join("lifeboat.toml")).unwrap();

@@ -306,7 +306,7 @@ impl Taking<'_> {
 }
 
 /// The top folder of the btrfs subvolume a path lies in.
-fn subvolume(path: &Path) -> io::Result<PathBuf> {
+pub fn subvolume(path: &Path) -> io::Result<PathBuf> {
     let device = std::fs::symlink_metadata(path)?.dev();
     for above in path.ancestors() {
         let stat = std::fs::symlink_metadata(above)?;

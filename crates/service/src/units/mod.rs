@@ -3,6 +3,8 @@
 //! Pure: from duties to texts. Timers start `lifeboat run JOB`; none of it needs the daemon, and the watch
 //! (`status --check --notify`) raises the alarm also when the daemon is dead.
 
+mod rights;
+
 use crate::catalog::Duty;
 use crate::daemon::drives::Drive;
 use crate::daemon::plan::{DutyPlan, Key};
@@ -10,6 +12,8 @@ use crate::duties;
 use crate::schedule::Schedule;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+pub use rights::{Ground, Rights};
 
 /// Every file that is written begins with this line; only such files are ever removed.
 pub const MARK: &str = "# Written by lifeboat schedule install; changes are lost.";
@@ -35,10 +39,6 @@ pub struct Scope {
     pub network: bool,
     /// Whether drives that come and go are needed.
     pub drives: bool,
-    /// Whether tools of databases run as other users.
-    pub as_others: bool,
-    /// Devices that are sources, and are read.
-    pub devices: Vec<PathBuf>,
 }
 
 /// A file.
@@ -50,9 +50,10 @@ pub struct Unit {
     pub text: String,
 }
 
-/// The service of the daemon.
-pub fn daemon(scope: &Scope) -> Unit {
-    let body = service(scope, "lifeboat: backups that run by themselves", &["daemon".into()], "notify");
+/// The service of the daemon, which does all that is to be done.
+pub fn daemon(scope: &Scope, rights: &Rights) -> Unit {
+    let about = "lifeboat: backups that run by themselves";
+    let body = service(scope, rights, about, &["daemon".into()], "notify");
     let target = if scope.of_user { "default.target" } else { "multi-user.target" };
     let text = format!(
         "{body}ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30s\nWatchdogSec=5min\nTimeoutStopSec=10min\nKillMode=mixed\n\n[Install]\nWantedBy={target}\n"
@@ -61,23 +62,25 @@ pub fn daemon(scope: &Scope) -> Unit {
 }
 
 /// A service and a timer for each duty, and those of the watch.
-pub fn timers(scope: &Scope, plans: &[DutyPlan]) -> Vec<Unit> {
-    plans.iter().filter(|plan| !plan.schedules.is_empty()).flat_map(|plan| timer(scope, plan)).collect()
+pub fn timers(scope: &Scope, plans: &[DutyPlan], rights: &dyn Fn(&Key) -> Rights) -> Vec<Unit> {
+    let timed = plans.iter().filter(|plan| !plan.schedules.is_empty());
+    timed.flat_map(|plan| timer(scope, plan, &rights(&plan.key()))).collect()
 }
 
 /// A service for each job that writes to drives: systemd starts it when one of them is plugged in.
-pub fn plugged_in(scope: &Scope, drives: &[Drive]) -> Vec<Unit> {
+pub fn plugged_in(scope: &Scope, drives: &[Drive], rights: &dyn Fn(&Key) -> Rights) -> Vec<Unit> {
     let jobs: BTreeSet<Key> = drives.iter().map(Drive::key).collect();
-    jobs.iter().map(|key| by_drive(scope, key, drives.iter().filter(|drive| drive.key() == *key))).collect()
+    let of = |key: &Key| drives.iter().filter(|drive| drive.key() == *key).collect::<Vec<_>>();
+    jobs.iter().map(|key| by_drive(scope, &rights(key), key, of(key).into_iter())).collect()
 }
 
-fn by_drive<'d>(scope: &Scope, key: &Key, drives: impl Iterator<Item = &'d Drive>) -> Unit {
+fn by_drive<'d>(scope: &Scope, rights: &Rights, key: &Key, drives: impl Iterator<Item = &'d Drive>) -> Unit {
     let wanted: BTreeSet<String> = drives.flat_map(|drive| devices(&drive.uuid)).collect();
     let wanted: String = wanted.iter().map(|device| format!("WantedBy={device}\n")).collect();
     let arguments: Vec<String> = duties::arguments(key, "plugged-in");
     let arguments: Vec<String> = arguments.into_iter().filter(|word| !is_for_daemon(word)).collect();
     let about = format!("lifeboat: {key}, when its drive is plugged in");
-    let body = service(scope, &about, &arguments, "oneshot");
+    let body = service(scope, rights, &about, &arguments, "oneshot");
     // Whatever mounts drives gets a moment; where nothing does, the run is skipped.
     let text = format!(
         "{body}ExecStartPre=/bin/sleep 10\nSuccessExitStatus=3 4 75\nTimeoutStopSec=10min\n\n[Install]\n{wanted}"
@@ -122,7 +125,7 @@ fn is_for_daemon(word: &str) -> bool {
     matches!(word, "--json" | "--alone")
 }
 
-fn timer(scope: &Scope, plan: &DutyPlan) -> [Unit; 2] {
+fn timer(scope: &Scope, plan: &DutyPlan, rights: &Rights) -> [Unit; 2] {
     let key = plan.key();
     let name = name(&key);
     let times: String = plan.schedules.iter().map(on_calendar).collect();
@@ -131,7 +134,7 @@ fn timer(scope: &Scope, plan: &DutyPlan) -> [Unit; 2] {
         "{MARK}\n[Unit]\nDescription=lifeboat: when {key} is due\n\n[Timer]\n{times}RandomizedDelaySec={}\nFixedRandomDelay=true\nPersistent={catch_up}\n\n[Install]\nWantedBy=timers.target\n",
         plan.delay.as_secs().max(1)
     );
-    let body = service(scope, &format!("lifeboat: {key}"), &arguments(&key), "oneshot");
+    let body = service(scope, rights, &format!("lifeboat: {key}"), &arguments(&key), "oneshot");
     // Nothing was done on purpose, or a goal is not met: told elsewhere, and no failure of the unit.
     let service = format!("{body}SuccessExitStatus=3 4 75\nTimeoutStopSec=10min\n");
     [Unit { name: format!("{name}.service"), text: service }, Unit { name: format!("{name}.timer"), text }]
@@ -154,12 +157,12 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn service(scope: &Scope, description: &str, arguments: &[String], kind: &str) -> String {
+fn service(scope: &Scope, rights: &Rights, description: &str, arguments: &[String], kind: &str) -> String {
     let description = description.replace('%', "%%");
     let words = [scope.program.display().to_string(), "-c".into(), scope.configuration.display().to_string()];
     let command: Vec<String> = words.iter().chain(arguments).map(|word| quoted(word)).collect();
     let order = if scope.network { "Wants=network-online.target\nAfter=network-online.target\n" } else { "" };
-    let hardening = hardening(scope);
+    let hardening = hardening(scope, rights);
     let variables = scope.environment.iter().map(|(name, value)| format!("{name}={value}"));
     let variables: String =
         variables.map(|v| format!("Environment={}\n", quoted(&v).replace("$$", "$"))).collect();
@@ -171,7 +174,7 @@ fn service(scope: &Scope, description: &str, arguments: &[String], kind: &str) -
 
 /// What keeps a fault in the program from reaching the rest of the machine. It reads everything, so that it can
 /// save it, and writes to its own folders and repositories only.
-fn hardening(scope: &Scope) -> String {
+fn hardening(scope: &Scope, rights: &Rights) -> String {
     let mut lines: Vec<String> = [
         "NoNewPrivileges=true",
         "LockPersonality=true",
@@ -193,8 +196,6 @@ fn hardening(scope: &Scope) -> String {
     }
     let system = [
         "AmbientCapabilities=",
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
         "PrivateTmp=true",
         "ProtectClock=true",
         "PrivateMounts=true",
@@ -204,30 +205,27 @@ fn hardening(scope: &Scope) -> String {
         "ProtectKernelTunables=true",
         "ProtectControlGroups=true",
         "ProtectProc=invisible",
-        "ProcSubset=pid",
         "RemoveIPC=true",
         "KeyringMode=private",
     ];
     lines.extend(system.map(String::from));
-    let mut rights = "CapabilityBoundingSet=CAP_DAC_READ_SEARCH".to_string();
-    if scope.as_others {
-        // A later list of system calls adds to an earlier one.
-        rights += " CAP_SETUID CAP_SETGID\nSystemCallFilter=@setuid";
+    lines.extend(rights.lines(scope.drives));
+    // Names of hosts are found without asking the kernel for its interfaces (AF_NETLINK).
+    let families = [
+        Some("AF_UNIX"),
+        scope.network.then_some("AF_INET AF_INET6"),
+        rights.interfaces.then_some("AF_NETLINK"),
+    ];
+    let families: Vec<&str> = families.into_iter().flatten().collect();
+    lines.push(format!("RestrictAddressFamilies={}", families.join(" ")));
+    if !scope.network {
+        lines.extend((!rights.interfaces).then(|| "PrivateNetwork=true".to_string()));
+        lines.push("IPAddressDeny=any".to_string());
     }
-    lines.push(rights);
-    // Which drive is there is told by the links to devices; none of these may be opened.
-    let closed = scope.drives || !scope.devices.is_empty();
-    lines.push(if closed { "DevicePolicy=closed" } else { "PrivateDevices=true" }.to_string());
-    lines.extend(
-        scope.devices.iter().map(|device| format!("DeviceAllow={} r", quoted(&device.to_string_lossy()))),
-    );
-    lines.push(match scope.network {
-        true => "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK".to_string(),
-        false => "RestrictAddressFamilies=AF_UNIX\nPrivateNetwork=true\nIPAddressDeny=any".to_string(),
-    });
     let path = |path: &Path| quoted(&format!("-{}", path.display()));
     let media = MEDIA.iter().filter(|_| scope.drives).map(Path::new);
-    let paths: Vec<String> = scope.writes.iter().map(PathBuf::as_path).chain(media).map(path).collect();
+    let own = scope.writes.iter().map(PathBuf::as_path);
+    let paths: Vec<String> = own.chain(rights.writes()).chain(media).map(path).collect();
     if !paths.is_empty() {
         lines.push(format!("ReadWritePaths={}", paths.join(" ")));
     }
@@ -307,9 +305,11 @@ mod tests {
             writes: vec!["/mnt/usb disk/backup".into()],
             network,
             drives: !network,
-            as_others: false,
-            devices: if network { vec![] } else { vec!["/dev/disk/by-id/some-disk".into()] },
         }
+    }
+
+    fn reading() -> Rights {
+        Rights { devices: ["/dev/disk/by-id/some-disk".into()].into(), ..Rights::default() }
     }
 
     fn plan(subject: &str, schedules: &[&str]) -> DutyPlan {
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_drive_starts_its_job() {
-        let units = plugged_in(&scope(false, false), &[drive(), drive()]);
+        let units = plugged_in(&scope(false, false), &[drive(), drive()], &|_| reading());
         let [unit] = &units[..] else { panic!("one unit for one job") };
         assert_eq!(unit.name, "lifeboat-plugged-in-run-weekly.service");
         assert!(waits_for_drive(&unit.name) && !waits_for_drive("lifeboat-run-weekly.service"));
@@ -375,44 +375,74 @@ mod tests {
         }
     }
 
+    /// The rating of services, ten times it; none where nobody can rate them.
+    fn assert_rated(units: &[Unit], most: u32) -> Option<()> {
+        let folder = write(units);
+        let threshold = format!("--threshold={most}");
+        for unit in units.iter().filter(|unit| unit.name.ends_with(".service")) {
+            let path = folder.path().join(&unit.name);
+            let (good, text) = analyze(&["security", "--offline=true", &threshold, path.to_str().unwrap()])?;
+            assert!(good, "{}: {}", unit.name, text.lines().last().unwrap_or_default());
+        }
+        Some(())
+    }
+
     #[test]
     fn services_of_the_system_are_exposed_to_two_of_ten_at_most() {
         let plans = [plan("daily", &["02:30", "every 6h"])];
-        for network in [true, false] {
-            let mut units = timers(&scope(false, network), &plans);
-            units.push(daemon(&scope(false, network)));
-            units.extend(plugged_in(&scope(false, network), &[drive()]));
-            let folder = write(&units);
-            for unit in units.iter().filter(|unit| unit.name.ends_with(".service")) {
-                let path = folder.path().join(&unit.name);
-                let arguments = ["security", "--offline=true", "--threshold=20", path.to_str().unwrap()];
-                let Some((good, text)) = analyze(&arguments) else { return };
-                assert!(good, "{}: {}", unit.name, text.lines().last().unwrap_or_default());
-            }
+        for (network, rights) in [(true, Rights::default()), (true, reading()), (false, reading())] {
+            let scope = scope(false, network);
+            let mut units = timers(&scope, &plans, &|_| rights.clone());
+            units.push(daemon(&scope, &rights));
+            units.extend(plugged_in(&scope, &[drive()], &|_| rights.clone()));
+            let Some(()) = assert_rated(&units, 20) else { return };
         }
     }
 
-    /// To be another user costs 0.4.
+    /// What they are rated when everything else is on: each right costs what it is.
     #[test]
-    fn services_that_read_databases_as_their_users_are_exposed_to_little_more() {
-        let scope = Scope { as_others: true, ..scope(false, true) };
-        let unit = daemon(&scope);
-        let filter = unit.text.find("SystemCallFilter=@setuid").unwrap();
-        assert!(unit.text.find("SystemCallFilter=~@privileged").unwrap() < filter, "the later one counts");
-        let folder = write(std::slice::from_ref(&unit));
-        let path = folder.path().join(&unit.name);
-        let arguments = ["security", "--offline=true", "--threshold=23", path.to_str().unwrap()];
-        let Some((good, text)) = analyze(&arguments) else { return };
-        assert!(good, "{}", text.lines().last().unwrap_or_default());
+    fn services_with_more_rights_are_exposed_to_what_these_cost() {
+        let none = Rights::default;
+        let home = || ["/home".into()].into();
+        for (rights, most) in [
+            (Rights { as_others: true, ..none() }, 22),
+            (Rights { disks: true, interfaces: true, kernel: true, ..none() }, 21),
+            (Rights { btrfs: ["/srv".into()].into(), ..none() }, 22),
+            (Rights { btrfs: home(), ..none() }, 22),
+            (Rights { btrfs: ["/".into()].into(), ..none() }, 23),
+            (Rights { zfs: true, ..none() }, 23),
+            (Rights { lvm: true, ..none() }, 23),
+            (Rights { lvm: true, mounts: true, ..none() }, 26),
+        ] {
+            let unit = daemon(&scope(false, true), &rights);
+            let denied = unit.text.find("SystemCallFilter=~@privileged");
+            for given in ["SystemCallFilter=@setuid", "SystemCallFilter=@mount"] {
+                assert!(unit.text.find(given).is_none_or(|at| Some(at) > denied), "the later one counts");
+            }
+            let Some(()) = assert_rated(std::slice::from_ref(&unit), most) else { return };
+        }
+        // Without anything distant it is little.
+        let unit = daemon(&scope(false, false), &Rights { as_others: true, ..none() });
+        assert_rated(std::slice::from_ref(&unit), 16);
     }
 
     #[test]
     fn systemd_finds_nothing_wrong_with_the_units() {
         let plans = [plan("daily", &["02:30", "0 5 1 * 1"]), plan("odd name/ä", &["every 6h"])];
         for of_user in [true, false] {
-            let mut units = timers(&scope(of_user, true), &plans);
-            units.push(daemon(&scope(of_user, true)));
-            units.extend(plugged_in(&scope(of_user, true), &[drive()]));
+            let all = Rights {
+                as_others: true,
+                btrfs: ["/home".into(), "/srv".into()].into(),
+                zfs: true,
+                lvm: true,
+                mounts: true,
+                disks: true,
+                ..reading()
+            };
+            let scope = scope(of_user, true);
+            let mut units = timers(&scope, &plans, &|_| Rights::default());
+            units.push(daemon(&scope, &all));
+            units.extend(plugged_in(&scope, &[drive()], &|_| all.clone()));
             let folder = write(&units);
             for unit in &units {
                 let path = folder.path().join(&unit.name);
