@@ -5,6 +5,7 @@
 //! afterwards.
 
 use crate::config::{Config, Source as Described};
+use crate::display::shell_word;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::open::Opener;
 use crate::runner::{self, SOURCE_TAG};
@@ -221,8 +222,8 @@ fn give_back(
     what: &Restore,
     way: &Way<'_>,
 ) -> Outcome<Brought> {
-    let command = match described {
-        Some((_, Described::Command(command))) if !command.restore_command.is_empty() => command,
+    let (name, command) = match described {
+        Some((name, Described::Command(command))) if !command.restore_command.is_empty() => (name, command),
         _ => {
             return Err(Failure::usage("no command is configured that takes this output back")
                 .hint("write restore_command into the source, or: lifeboat dump SNAPSHOT | COMMAND"));
@@ -234,9 +235,9 @@ fn give_back(
     let patience = runner::patience(way.opener, None);
     let given = command::restore(&command.restore_command, &[], files, what, &patience);
     let restored = given.map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage("nobody knows what the command replaces")
-            .because(e)
-            .hint("--replace says that it may"),
+        io::ErrorKind::AlreadyExists => Failure::usage("nobody knows what the command replaces").hint(
+            format!("if it may replace what is there: lifeboat restore-db {} --replace", shell_word(name)),
+        ),
         _ => Failure::new(Exit::Failed, "cannot give the output back").because(e),
     })?;
     Ok(Brought {

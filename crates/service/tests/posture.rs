@@ -157,6 +157,7 @@ fn an_old_memory_is_never_good() {
     let posture = judge(&wanted(), &known, NOW);
     assert_eq!(state(&posture, "nas"), State::Unseen);
     assert_eq!(unmet(&posture)[0].2, "lifeboat status --look always");
+    assert_eq!(unmet(&posture)[0].1, "nas: nobody has looked at it yet");
     known.places[1].at = Some(NOW - 60 * HOUR);
     assert_eq!(state(&judge(&wanted(), &known, NOW), "nas"), State::Unseen);
 }

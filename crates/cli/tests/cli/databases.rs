@@ -235,7 +235,9 @@ fn the_output_of_a_command_goes_back_to_the_command_that_takes_it() {
          restore_command = [\"sh\", \"-c\", \"cat > $HOME/back\"]\n[sources.lost]\ntype = \"command\"\ncommand = [\"echo\", \"x\"]",
     );
     machine.ok(&["run", "daily"]);
-    assert_eq!(machine.run(&["restore-db", "words"]).code, 2, "nobody knows what it replaces");
+    let refused = machine.run(&["restore-db", "words"]);
+    assert_eq!(refused.code, 2, "nobody knows what it replaces");
+    assert!(refused.err.contains("lifeboat restore-db words --replace\n"), "{}", refused.err);
     machine.ok(&["restore-db", "words", "--replace"]);
     assert_eq!(fs::read_to_string(machine.root.join("home/back")).unwrap(), "hello\n");
     let ran = machine.run(&["restore-db", "lost", "--replace"]);

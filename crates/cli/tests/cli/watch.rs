@@ -198,6 +198,16 @@ fn the_disk_is_taken_away_and_the_message_arrives() {
 }
 
 #[test]
+fn a_disk_that_goes_before_anybody_looked_at_it_was_not_last_seen_in_1970() {
+    let machine = Machine::with_repository();
+    configure(&machine, "");
+    machine.ok(&["run", "daily"]);
+    fs::rename(machine.path("repo"), machine.path("stolen")).unwrap();
+    let ran = machine.run(&["status", "--look", "always", "--retry-for", "1"]);
+    assert!(ran.out.contains("disk: nobody has looked at it yet"), "{}", ran.out);
+}
+
+#[test]
 fn the_key_is_taken_away_and_the_message_arrives() {
     let machine = Machine::with_repository();
     configure(&machine, "");

@@ -111,6 +111,7 @@ impl Lint<'_> {
     /// Goals that cannot be met, whatever happens.
     fn copies(&mut self) {
         let config = self.config;
+        let mut at_home: Vec<&str> = Vec::new();
         for name in config.sources.keys().filter(|name| config.jobs_of(name).next().is_some()) {
             let goals = config.goals_of(name);
             let places: Vec<_> =
@@ -121,13 +122,7 @@ impl Lint<'_> {
             locations.dedup();
             let offsite = places.iter().filter(|place| place.is_offsite()).count() as u32;
             if offsite == 0 && goals.offsite.unwrap_or_default() > 0 {
-                let text =
-                    format!("no copy of {name} is in another building: a fire or a thief takes them all");
-                self.warn(
-                    &["sources", name],
-                    text,
-                    "add a repository elsewhere, or say offsite = true where it is",
-                );
+                at_home.push(name);
             } else if offsite < goals.offsite.unwrap_or_default() {
                 let text = format!(
                     "{offsite} copies of {name} are in another building, not {}",
@@ -151,6 +146,13 @@ impl Lint<'_> {
                 );
                 self.warn(&["sources", name], text, "");
             }
+        }
+        // One cause, one repository missing, however many sources it is missing for.
+        if let Some(first) = at_home.first() {
+            let names = at_home.join(", ");
+            let text = format!("no copy of {names} is in another building: a fire or a thief takes them all");
+            let help = "add a repository elsewhere, or say offsite = true where it is";
+            self.warn(&["sources", first], text, help);
         }
     }
 

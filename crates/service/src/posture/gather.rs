@@ -65,7 +65,8 @@ pub fn place_known(catalog: &Catalog, repository: &str) -> CatalogResult<PlaceSe
     let (at, facts) = place.map_or_else(Default::default, |(at, facts)| (Some(at), facts));
     Ok(PlaceSeen {
         repository: repository.to_string(),
-        at,
+        // What a run noted of a place is no look at it: it has no time.
+        at: at.filter(|at| *at > 0),
         verified: verified_since(&verifications),
         damaged: damaged_since(&verifications),
         immutable_proven: facts.immutable_proven,

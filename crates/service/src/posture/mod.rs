@@ -436,10 +436,12 @@ fn state_of(
             format!("{name}: the newest good copy is {old} old, {may} is allowed{many}{because}"),
         );
     }
-    let unseen = at.at.is_none_or(|at| now - at > unseen_after(pair, place));
-    match unseen {
-        true => (State::Unseen, format!("{name}: was not looked at for {}", seen_words(at.at, now))),
-        false => (State::Good, String::new()),
+    match at.at {
+        None => (State::Unseen, format!("{name}: nobody has looked at it yet")),
+        Some(at) if now - at > unseen_after(pair, place) => {
+            (State::Unseen, format!("{name}: was not looked at for {}", span_words(now - at)))
+        }
+        Some(_) => (State::Good, String::new()),
     }
 }
 
@@ -449,10 +451,6 @@ const CLOCK_SLACK: i64 = 3600;
 /// After how long without a look a memory of a copy counts no more: twice the age that is allowed anyway.
 fn unseen_after(pair: &PairWanted, place: &PlaceWanted) -> i64 {
     pair.max_age.saturating_mul(2).max(place.remind_after.unwrap_or(0))
-}
-
-fn seen_words(at: Option<i64>, now: i64) -> String {
-    at.map_or_else(|| "ever".into(), |at| span_words(now - at))
 }
 
 fn judge_place(place: &PlaceWanted, seen: &Seen, now: i64) -> PlacePosture {

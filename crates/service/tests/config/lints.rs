@@ -19,6 +19,10 @@ fn one_copy_in_the_same_building_is_told() {
     assert!(text.contains("warning: no copy of home is in another building"), "{text}");
     assert!(text.contains("there are 2 copies of home, the live data counted, and 3 are wanted"), "{text}");
     assert!(text.contains("nobody is told when backups fail"), "{text}");
+    let more = LEAST.replace("[\"home\"]", "[\"home\", \"srv\"]") + "[sources.srv]\npaths = [\"/srv\"]\n";
+    let text = lints(&more);
+    assert!(text.contains("warning: no copy of home, srv is in another building"), "{text}");
+    assert_eq!(text.matches("in another building").count(), 1, "told once for all sources: {text}");
     let enough = format!("[goals]\ncopies = 2\noffsite = 0\n{LEAST}");
     assert!(!lints(&enough).contains("copies of home"));
 }
