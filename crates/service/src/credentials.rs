@@ -84,7 +84,9 @@ pub fn password_from_command(command: &str) -> Outcome<Credential> {
             true => "it printed nothing".to_string(),
             false => output.status.to_string(),
         };
-        return Err(Failure::new(Exit::Failed, "the password command gave no password").because(how));
+        return Err(Failure::new(Exit::Failed, "the password command gave no password")
+            .because(how)
+            .hint(format!("see what it prints: sh -c {}", crate::display::shell_word(command))));
     }
     Ok(password_of(line))
 }

@@ -221,6 +221,30 @@ impl From<StoreError> for Failure {
 const NO_SPACE: &str =
     "free some space there, then run the same command again: nothing stored so far is lost";
 
+/// What helps when a place refuses.
+fn hint_of_store(kind: ErrorKind, location: &str) -> Option<String> {
+    let place = shell_word(location);
+    let is = |scheme: &str| location.starts_with(scheme);
+    match kind {
+        ErrorKind::NoSpace => Some(format!(
+            "{NO_SPACE}. Space of forgotten snapshots is freed at once by: lifeboat prune -r {place} --undo-window 0 --grace 0"
+        )),
+        ErrorKind::Denied if !location.contains("://") => Some(
+            "run it as the user the repository belongs to, or give this one the right to read and write there; is it \
+             mounted read-only?"
+                .to_string(),
+        ),
+        ErrorKind::Denied => Some(format!("see what the login in use may do there with: lifeboat repo test -r {place}")),
+        ErrorKind::Unauthenticated if is("s3") => {
+            Some("look at the key that is used: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION".to_string())
+        }
+        ErrorKind::Unauthenticated if is("webdav") => {
+            Some("look at the user and password: LIFEBOAT_WEBDAV_USER, LIFEBOAT_WEBDAV_PASSWORD".to_string())
+        }
+        _ => None,
+    }
+}
+
 impl From<RepoError> for Failure {
     fn from(error: RepoError) -> Self {
         let exit = match &error {
@@ -236,9 +260,7 @@ impl From<RepoError> for Failure {
             RepoError::NoSnapshot(_) | RepoError::AmbiguousSnapshot(..) => {
                 Some("list them with: lifeboat snapshots".to_string())
             }
-            RepoError::Store { source, .. } if source.kind() == ErrorKind::NoSpace => {
-                Some(NO_SPACE.to_string())
-            }
+            RepoError::Store { location, source } => hint_of_store(source.kind(), location),
             RepoError::Object { source: FormatError::TooNew { .. }, .. } => Some(
                 "install the newest version of lifeboat; nothing is wrong with the repository".to_string(),
             ),

@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure, Outcome, local};
 use crate::folders::Folders;
 use crate::person::Person;
 use crate::seen_heads;
+use crate::seen_places;
 use crate::writer_state::WriterState;
 use format::id::{PackId, RepoId};
 use format::kind::Timestamp;
@@ -376,6 +377,7 @@ impl Opener {
         let mut heads = kept.heads.clone();
         heads.see(snapshot);
         self.keep(kept.update(&heads));
+        self.keep(seen_places::remember(&self.folders, &repo.location(), &repo.identity().repo));
     }
 
     /// A machine that can keep nothing loses the check, and says so to who wants to know.

@@ -26,7 +26,7 @@ use host::stream::CommandStream;
 use host::{WalkOptions, files_from, sources};
 use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use service::config::sources::Ransomware;
 use service::signals;
 use service::writer_state::WriterState;
@@ -208,6 +208,7 @@ fn run_on(
     }
     let worst = reporter.conclude();
     tell_missing(session, &outcome);
+    tell_empty(session, &outcome);
     tell_signs(session, before.as_ref(), &outcome);
     let shrunk = described.is_some_and(|described| described.tell_shrunk(&list, &outcome));
     let exit = match exit(&outcome, worst) {
@@ -443,19 +444,26 @@ fn tell_signs(session: &Session, before: Option<&Snapshot>, outcome: &BackupOutc
     }
 }
 
-fn tell_missing(session: &Session, outcome: &BackupOutcome) {
-    for (path, why) in &outcome.missing_sources {
-        let bytes = path.as_os_str().as_encoded_bytes();
-        if session.out.json {
-            let mut object = Map::new();
-            object.insert("message_type".into(), "error".into());
-            object.insert("error".into(), json!({"message": why}));
-            object.insert("during".into(), "find the source".into());
-            crate::display::insert_path(&mut object, "item", bytes);
-            session.out.message(Value::from(object));
+/// Nothing at all to save is more often a mistake than meant: a drive that is not mounted, rules that leave out all.
+fn tell_empty(session: &Session, outcome: &BackupOutcome) {
+    let s = &outcome.stats;
+    if s.files_new + s.files_changed + s.files_unmodified + s.others == 0
+        && outcome.missing_sources.is_empty()
+    {
+        let why = if s.excluded > 0 {
+            "rules leave out everything in it"
         } else {
-            session.out.warn(format!("the source {} is not there: {}", DisplayName(bytes), safe(why)));
-        }
+            "is it the right folder, and mounted?"
+        };
+        session.out.warn(format!("not one file was found: {why}"));
+    }
+}
+
+/// For people; programs have heard of it as of any path that cannot be opened.
+fn tell_missing(session: &Session, outcome: &BackupOutcome) {
+    for (path, why) in outcome.missing_sources.iter().filter(|_| !session.out.json) {
+        let name = DisplayName(path.as_os_str().as_encoded_bytes());
+        session.out.warn(format!("the source {name} is not there: {}", safe(why)));
     }
 }
 
@@ -479,7 +487,7 @@ fn summary(
         "message_type": "summary", "result": result, "dry_run": args.dry_run,
         "files_new": s.files_new, "files_changed": s.files_changed, "files_unmodified": s.files_unmodified,
         "dirs_new": s.dirs_new, "dirs_changed": s.dirs_changed, "dirs_unmodified": s.dirs_unmodified,
-        "others": s.others, "excluded": s.excluded, "errors": s.faults + outcome.missing_sources.len() as u64,
+        "others": s.others, "excluded": s.excluded, "errors": s.faults.max(outcome.missing_sources.len() as u64),
         "data_blobs": outcome.written.blobs, "data_added": s.added_bytes,
         "data_added_packed": outcome.written.packed_bytes, "bytes_stored": s.stored_bytes,
         "bytes_new": s.new_bytes,
@@ -523,7 +531,10 @@ fn tell(
             targets.tell(session, &outcome.copies)?;
             saved(session, targets, snapshot, s.dirs_new + s.dirs_changed + s.dirs_unmodified == 0)
         }
-        None if args.dry_run => out.line("nothing was stored: this was a dry run"),
+        None if args.dry_run => {
+            targets.tell_absent(session);
+            out.line("nothing was stored: this was a dry run")
+        }
         None => out.line("nothing changed: no snapshot was made"),
     }
 }

@@ -155,8 +155,8 @@ pub(super) fn share(text: &str) -> Outcome<ReadShare> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
         return match percent {
-            p if p >= 100.0 => Ok(ReadShare::Everything),
-            p if p > 0.0 => Ok(ReadShare::Percent(p)),
+            p if p == 100.0 => Ok(ReadShare::Everything),
+            p if p > 0.0 && p < 100.0 => Ok(ReadShare::Percent(p)),
             _ => Err(wrong()),
         };
     }
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(share("2.5%").unwrap(), ReadShare::Percent(2.5));
         assert_eq!(share("3/30").unwrap(), ReadShare::Part { part: 3, of: 30 });
         assert_eq!(share("10G").unwrap(), ReadShare::Bytes(10 << 30));
-        for wrong in ["0%", "0/3", "4/3", "x", "0"] {
+        for wrong in ["200%", "0%", "0/3", "4/3", "x", "0"] {
             assert!(share(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,19 +1,19 @@
 //! `lifeboat dump`: a file, or a folder as a tar or zip archive, without a place to restore into.
 
 mod archive;
+mod output;
 mod tar_archive;
 mod zip_archive;
 
 use crate::contents;
-use crate::display::{DisplayName, safe};
-use crate::error::{Exit, Failure, Outcome, local};
+use crate::display::DisplayName;
+use crate::error::{Exit, Failure, Outcome};
 use crate::session::Session;
 use crate::snapspec::{self, Filter};
 use archive::{Archive, Part};
 use format::kind::Kind;
+use output::Output;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use tar_archive::TarArchive;
 use zip_archive::ZipArchive;
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Kind of archive for folders
     #[arg(short, long, value_enum, default_value_t = Format::Tar, value_name = "FORMAT")]
     archive: Format,
-    /// Write to this new file instead of standard output
+    /// Write to this new file instead of standard output (-); it appears when it is whole
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -68,11 +68,12 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         let what = format!("{} is neither a file nor a folder: {kind}", DisplayName(&name));
         return Err(Failure::new(Exit::Failed, what));
     }
-    if file.is_none() && args.output.is_none() && session.out.is_terminal {
+    let to_stdout = args.output.as_ref().is_none_or(|path| path.as_os_str() == "-");
+    if file.is_none() && to_stdout && session.out.is_terminal {
         return Err(Failure::usage("an archive is nothing for a terminal").hint("name a file with -o FILE"));
     }
     let erased = contents::erased(&reader, snapshot, &path)?;
-    let mut out = open(&args)?;
+    let mut out = Output::open(args.output.as_deref().filter(|_| !to_stdout))?;
     let exit = match file {
         Some(entry) => contents::copy(&reader, entry, &mut out).map(|()| Exit::Ok)?,
         None => {
@@ -88,17 +89,6 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             )?
         }
     };
-    out.flush().map_err(|e| local("cannot write the dump", e))?;
+    out.finish()?;
     Ok(exit)
-}
-
-fn open(args: &Args) -> Outcome<BufWriter<Box<dyn Write>>> {
-    let out: Box<dyn Write> = match &args.output {
-        None => Box::new(io::stdout().lock()),
-        Some(path) => {
-            let name = safe(&path.display().to_string());
-            Box::new(File::create_new(path).map_err(|e| local(format!("cannot make {name}"), e))?)
-        }
-    };
-    Ok(BufWriter::with_capacity(256 << 10, out))
 }

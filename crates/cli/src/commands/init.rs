@@ -16,6 +16,7 @@ use format::slot::ArgonCost;
 use format::textkey;
 use repo::{Credential, NewRepo, NewSlot, Repo, reserve};
 use serde_json::json;
+use service::seen_places;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
@@ -79,6 +80,10 @@ pub(crate) struct NewOptions {
     /// Write the recovery key of a new repository to this new file instead of showing it
     #[arg(long, value_name = "FILE")]
     pub(crate) recovery_key_file: Option<PathBuf>,
+
+    /// Make a new repository also where this machine knows another one that is not there any more
+    #[arg(long)]
+    pub(crate) anew: bool,
 
     /// Memory that trying one password costs, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(64..=1024))]
@@ -192,6 +197,7 @@ pub(crate) fn create(
     let place = location.to_string();
     let store = session.store(location, true)?;
     refuse_existing(&*store, &place)?;
+    refuse_lost(session, &store.location(), options)?;
     let described = session.described()?;
     let parity = options.parity.or(described.as_ref().and_then(|d| d.parity).map(|parity| parity.0));
     let parity = parity.unwrap_or(0);
@@ -232,6 +238,9 @@ pub(crate) fn create(
     };
     let body = json!({"family": repo.identity().family.hex(), "is_copy": is_shared_family});
     crate::audit::record(session, &repo, "init", &body);
+    if let Err(e) = seen_places::remember(&session.opener().folders, &repo.location(), &id) {
+        session.out.detail(format!("cannot remember this place: {e}"));
+    }
     Ok(Created { repo, credential: primary.credential, keys: NewKeys { recovery, key_file } })
 }
 
@@ -257,6 +266,20 @@ fn refuse_existing(store: &dyn Store, place: &str) -> Outcome<()> {
         )
         .hint(format!("lifeboat snapshots -r {}", shell_word(place)))),
     }
+}
+
+/// A drive that is not mounted looks like an empty place.
+fn refuse_lost(session: &Session, place: &str, options: &NewOptions) -> Outcome<()> {
+    let known = seen_places::known(&session.opener().folders, place);
+    let Some(known) = known.filter(|_| !options.anew) else { return Ok(()) };
+    let what = format!(
+        "cannot make a repository at {}: this machine knows one there ({}), and it is not there now",
+        safe(place),
+        &known.hex()[..8]
+    );
+    Err(Failure::new(Exit::Refused, what).hint(
+        "is its drive mounted, is the server the right one? If it was removed on purpose, add --anew: all that was in it is gone",
+    ))
 }
 
 /// Two slots from the start.

@@ -283,6 +283,7 @@ fn make_places(session: &Session, args: &Args, answers: &Answers) -> Outcome<()>
                 // Each repository has a recovery key of its own, and the named file holds the first one's.
                 let recovery_key_file = args.new.recovery_key_file.clone().filter(|path| !path.exists());
                 let new = NewOptions {
+                    anew: false,
                     recovery_key_file,
                     argon_memory: args.new.argon_memory,
                     parity: args.new.parity,

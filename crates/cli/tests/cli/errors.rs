@@ -269,3 +269,90 @@ fn too_little_memory_is_refused_and_the_least_is_enough() {
     machine.ok(&["restore", "-r", "repo", "latest", "--target", "out", "--memory", "64M"]);
     assert!(machine.path("out").is_dir());
 }
+
+/// An empty mount point, or a bucket that somebody emptied, is not taken for a new place.
+#[test]
+fn a_known_repository_that_is_gone_is_not_begun_anew_without_a_word() {
+    let machine = Machine::new();
+    machine.ok(&["backup", "--init", "-r", "drive/repo", "src"]);
+    std::fs::rename(machine.path("drive"), machine.path("unplugged")).unwrap();
+    for args in [&["backup", "--init", "-r", "./drive/repo", "src"][..], &["init", "-r", "drive/repo"]] {
+        let ran = machine.run(args);
+        assert_eq!(ran.code, 14, "{}", ran.err);
+        assert!(
+            ran.err.contains("this machine knows one there") && ran.err.contains("--anew"),
+            "{}",
+            ran.err
+        );
+        assert!(!machine.path("drive/repo/config").exists());
+    }
+    machine.ok(&["init", "-r", "drive/repo", "--anew"]);
+}
+
+#[test]
+fn a_dry_run_tells_of_places_that_are_not_there() {
+    let machine = Machine::with_repository();
+    let ran = machine.run(&["backup", "-n", "-r", "repo", "-r", "away", "src"]);
+    assert!(ran.err.contains("away was left out"), "{}", ran.err);
+}
+
+#[test]
+fn a_repository_inside_its_own_source_is_left_out_and_survives_a_restore_in_place() {
+    let machine = Machine::new();
+    let first = machine.run(&["backup", "-v", "--init", "-r", "src/inner repo", "src"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(first.err.contains("the repository itself is left out"), "{}", first.err);
+    let listed = machine.ok(&["ls", "-r", "src/inner repo", "latest"]);
+    assert!(listed.contains("src/a") && !listed.contains("inner repo"), "{listed}");
+    machine.write("src/later", b"later");
+    machine.ok(&["restore", "latest", "-r", "src/inner repo", "--in-place", "--delete"]);
+    assert!(!machine.path("src/later").exists());
+    machine.ok(&["check", "--read-data", "-r", "src/inner repo"]);
+}
+
+#[test]
+fn a_source_without_a_file_is_told_and_missing_ones_count_once() {
+    let machine = Machine::with_repository();
+    std::fs::create_dir(machine.path("hollow")).unwrap();
+    let ran = machine.run(&["backup", "-r", "repo", "hollow"]);
+    assert!(ran.code == 0 && ran.err.contains("not one file was found"), "{}", ran.err);
+    let ran = machine.run(&["backup", "-r", "repo", "src", "nowhere", "--json"]);
+    let summary: serde_json::Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+    assert_eq!((ran.code, &summary["errors"]), (3, &1.into()), "{summary}");
+    assert_eq!(ran.err.matches("\"message_type\":\"error\"").count(), 1, "{}", ran.err);
+}
+
+#[test]
+fn a_dump_appears_when_it_is_whole_and_zip_has_no_folder_with_a_length_behind_it() {
+    let machine = Machine::with_repository();
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    machine.ok(&["dump", "-r", "repo", "latest", "--archive", "zip", "-o", "all.zip"]);
+    let zip = std::fs::read(machine.path("all.zip")).unwrap();
+    let headers = zip.windows(4).enumerate().filter(|(_, four)| *four == b"PK\x03\x04");
+    for (at, _) in headers {
+        let name_len = usize::from(zip[at + 26]);
+        let name = &zip[at + 30..at + 30 + name_len];
+        // Bit 3 says that lengths follow the contents: then they do.
+        if name.ends_with(b"/") && zip[at + 6] & 8 != 0 {
+            let behind = &zip[at + 30 + name_len + usize::from(zip[at + 28])..];
+            let described = behind.windows(4).take(8).any(|four| four == b"PK\x07\x08");
+            assert!(described, "{}", String::from_utf8_lossy(name));
+        }
+    }
+    let to_stdout = machine.run(&["dump", "-r", "repo", "latest", "-o", "-"]);
+    assert!(to_stdout.code == 0 && to_stdout.raw_out.len() > 512);
+    // Nothing is left of one that could not be finished.
+    let damaged = machine.path("repo/packs");
+    std::fs::remove_dir_all(damaged).unwrap();
+    let ran = machine.run(&[
+        "dump",
+        "-r",
+        "repo",
+        &format!("latest:{}", machine.path("src/a").display()),
+        "-o",
+        "a",
+    ]);
+    assert_eq!(ran.code, 5, "{}", ran.err);
+    let left: Vec<_> = std::fs::read_dir(&machine.root).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(!left.iter().any(|name| name == "a" || name.to_string_lossy().contains(".part-")), "{left:?}");
+}

@@ -4,6 +4,7 @@ mod copies;
 mod dry;
 mod entries;
 pub(crate) mod large;
+mod own_place;
 mod pace;
 mod parent;
 mod pass;
@@ -13,7 +14,7 @@ mod signs;
 mod tell;
 
 use crate::memory::MemoryBudget;
-use crate::monitor::{Monitor, Phase};
+use crate::monitor::{Monitor, Note, Phase, Severity};
 use copies::Copies;
 pub use copies::CopyState;
 pub(crate) use entries::link_group_of;
@@ -190,6 +191,11 @@ pub fn backup_to(
 ) -> RepoResult<BackupOutcome> {
     let (files, bytes) = estimate(request.parent.as_ref());
     let sources = request.source.names();
+    for path in own_place::leave_out(readers, &mut request) {
+        let (item, text) =
+            (path.into_os_string().into_encoded_bytes(), "the repository itself is left out".into());
+        monitor.note(&Note { severity: Severity::Info, item, during: "walk", text, errno: 0 });
+    }
     let readers = if request.dry_run { vec![dry_reader(&readers[0])?] } else { readers.to_vec() };
     let mut copies = Copies::new(&readers)?;
     for attempt in 1.. {

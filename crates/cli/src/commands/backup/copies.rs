@@ -182,12 +182,7 @@ impl Targets {
                 }
             }
         }
-        for (place, failure) in &self.absent {
-            session.out.warn(format!("{} was left out: {}", safe(&place.shown()), failure.message()));
-            if let Some(hint) = failure.hint_text() {
-                session.out.info(format!("hint: {hint}"));
-            }
-        }
+        self.tell_absent(session);
         let behind = copies.iter().filter(|copy| !copy.is_there()).count() + self.absent.len();
         if behind > 0 && copies.iter().any(CopyState::is_there) {
             session
@@ -195,6 +190,16 @@ impl Targets {
                 .info("the next run brings it there; or now, with: lifeboat sync --from PLACE --to PLACE");
         }
         Ok(())
+    }
+
+    /// Which places could not be opened, and why.
+    pub(super) fn tell_absent(&self, session: &Session) {
+        for (place, failure) in &self.absent {
+            session.out.warn(format!("{} was left out: {}", safe(&place.shown()), failure.message()));
+            if let Some(hint) = failure.hint_text() {
+                session.out.info(format!("hint: {hint}"));
+            }
+        }
     }
 }
 

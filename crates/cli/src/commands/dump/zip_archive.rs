@@ -53,7 +53,9 @@ impl Archive for ZipArchive<'_> {
         let Ok(name) = std::str::from_utf8(name) else { return Ok(Some("its name is not UTF-8".into())) };
         let zip = self.zip.as_mut().expect("entries are added before the archive is finished");
         match entry.kind() {
-            Kind::Directory => zip.add_directory(name, options(entry)).map_err(failed)?,
+            // Written as `add_directory` does, a folder claims a length behind it that is not there, and unzip refuses
+            // the archive.
+            Kind::Directory => zip.start_file(format!("{name}/"), options(entry)).map_err(failed)?,
             Kind::Symlink => match std::str::from_utf8(&entry.target) {
                 Ok(target) => zip.add_symlink(name, target, options(entry)).map_err(failed)?,
                 Err(_) => return Ok(Some("its target is not UTF-8".into())),
