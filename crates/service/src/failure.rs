@@ -325,7 +325,10 @@ mod tests {
                 "  caused by: store /x",
                 "  caused by: write packs/4/4f: no space left",
                 "  caused by: quota exceeded",
-                &format!("hint: {NO_SPACE}"),
+                &format!(
+                    "hint: {NO_SPACE}. Space of forgotten snapshots is freed at once by: \
+                     lifeboat prune -r /x --undo-window 0 --grace 0"
+                ),
             ]
         );
     }
