@@ -155,7 +155,7 @@ pub(super) fn share(text: &str) -> Outcome<ReadShare> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
         return match percent {
-            p if p == 100.0 => Ok(ReadShare::Everything),
+            100.0 => Ok(ReadShare::Everything),
             p if p > 0.0 && p < 100.0 => Ok(ReadShare::Percent(p)),
             _ => Err(wrong()),
         };
