@@ -14,6 +14,9 @@ use format::limits::RECORD_BYTES_MAX;
 use std::ops::ControlFlow;
 use storage::{ErrorKind, ObjectName, PutMode, Store, planted};
 
+/// How often a record is put at a name that is said to be taken although nothing stands there.
+const PUTS_MAX: usize = 3;
+
 /// Whether somebody who was cut off, or is still at work, explains that this copy is not there.
 ///
 /// A run that ended between the look at the copies and this call is no explanation any more: look again then.
@@ -65,11 +68,15 @@ pub(crate) fn put_committed_copy(repo: &Repo, id: &SnapshotId, bytes: &[u8]) -> 
     let mirror = names::mirror(&name);
     let put = match repo.put(&mirror, bytes, PutMode::CreateNew) {
         Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => {
-            if is_ended(repo, id)? {
-                repo.store().delete(&name).map_err(|e| repo.store_error(e))?;
-                return Ok(false);
+            match read_second_copy(repo, id)? {
+                Some((Record::Ended, _)) => {
+                    repo.store().delete(&name).map_err(|e| repo.store_error(e))?;
+                    return Ok(false);
+                }
+                // Somebody who was at it, too, put it; that it can be read by its parity is enough for now.
+                Some((_, mended)) if mended == bytes => Ok(()),
+                _ => repo.put(&mirror, bytes, PutMode::Replace),
             }
-            repo.put(&mirror, bytes, PutMode::Replace)
         }
         other => other,
     };
@@ -82,9 +89,30 @@ pub(crate) fn put_committed_copy(repo: &Repo, id: &SnapshotId, bytes: &[u8]) -> 
     Ok(true)
 }
 
-/// Whether the second copy alone says that a session is over.
-pub(crate) fn is_ended(repo: &Repo, id: &SnapshotId) -> RepoResult<bool> {
-    Ok(matches!(read_second_copy(repo, id)?, Some((Record::Ended, _))))
+/// What stands at the name of a record that was refused because something stood there. Where nothing does after all - a
+/// server was mistaken, or the copy was lost since - the record is put, again only if nothing is there: somebody may
+/// end the session at this moment. `None` if the second copy says that it is over.
+pub(crate) fn found_or_put(
+    repo: &Repo,
+    id: &SnapshotId,
+    name: &ObjectName,
+    ours: &[u8],
+) -> RepoResult<Option<Vec<u8>>> {
+    let mut refused = None;
+    for _ in 0..PUTS_MAX {
+        match repo.store().get(name, RECORD_BYTES_MAX as u64) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            other => return other.map(Some).map_err(|e| repo.store_error(e)),
+        }
+        if matches!(read_second_copy(repo, id)?, Some((Record::Ended, _))) {
+            return Ok(None);
+        }
+        match repo.put(name, ours, PutMode::CreateNew) {
+            Err(e) if e.store_kind() == Some(ErrorKind::AlreadyExists) => refused = Some(e),
+            other => return other.map(|()| Some(ours.to_vec())),
+        }
+    }
+    Err(refused.expect("it was refused each time"))
 }
 
 fn is_there(store: &dyn Store, name: &ObjectName) -> RepoResult<bool> {

@@ -17,7 +17,7 @@ use crate::open::Repo;
 use crate::reader::Reader;
 use crate::removals::Announced;
 use crate::trust;
-use crate::unfinished::{is_ended, put_committed_copy};
+use crate::unfinished::{found_or_put, put_committed_copy};
 use crate::writer::Writer;
 use crate::writer::destination::Destination;
 use crate::writer::publish::{Memory, all_stored_below};
@@ -25,7 +25,6 @@ use format::codec::{Compressor, Level};
 use format::gc::Abort;
 use format::id::{BlobId, SnapshotId};
 use format::keep::Trust;
-use format::limits::RECORD_BYTES_MAX;
 use format::snapshot::{Pending, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use storage::{ErrorKind, ObjectName, PutMode};
@@ -185,15 +184,11 @@ fn is_complete(reader: &Reader, copy: &RecordCopy, seen: &mut HashSet<BlobId>) -
 /// Something has the name already: the same record, which a session or another copy put; the torn beginning
 /// of one; or the word that its session is over.
 fn settle(repo: &Repo, copy: &RecordCopy, name: &ObjectName) -> RepoResult<Outcome> {
-    let found = match repo.store().get(name, RECORD_BYTES_MAX as u64) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(repo.store_error(e)),
-        other => other.unwrap_or_default(),
+    let Some(found) = found_or_put(repo, &copy.snapshot.id, name, &copy.bytes)? else {
+        return Ok(Outcome::Ended);
     };
     if found == copy.bytes {
         return Ok(Outcome::Published);
-    }
-    if found.is_empty() && is_ended(repo, &copy.snapshot.id)? {
-        return Ok(Outcome::Ended);
     }
     if copy.bytes.starts_with(&found) {
         repo.put(name, &copy.bytes, PutMode::Replace)?;

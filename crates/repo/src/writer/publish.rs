@@ -18,12 +18,11 @@ use crate::error::RepoResult;
 use crate::index::PackListing;
 use crate::names;
 use crate::reader::Reader;
-use crate::unfinished::{is_ended, put_committed_copy};
+use crate::unfinished::{found_or_put, put_committed_copy};
 use crate::writer::destination::Destination;
 use crate::writer::{Behind, Writer};
 use format::codec::{Compressor, Level};
 use format::id::{BlobId, BlobKind, PackId, SnapshotId};
-use format::limits::RECORD_BYTES_MAX;
 use format::snapshot::{Pending, Snapshot};
 use format::tree::Root;
 use std::collections::HashSet;
@@ -276,14 +275,9 @@ impl Destination {
     /// torn beginning such a request left, or somebody else's word that this session is over (`None`).
     fn settle(&self, snapshot: &Snapshot, name: &ObjectName, ours: Vec<u8>) -> RepoResult<Option<Vec<u8>>> {
         let repo = self.repo();
-        let found = match repo.store().get(name, RECORD_BYTES_MAX as u64) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(repo.store_error(e)),
-            other => other.unwrap_or_default(),
-        };
+        let Some(found) = found_or_put(repo, &snapshot.id, name, &ours)? else { return Ok(None) };
         match Snapshot::decode(&found, repo.keys()) {
             Ok(record) => Ok((record == *snapshot).then_some(found)),
-            // Its first copy may have been lost since it was refused.
-            Err(_) if found.is_empty() && is_ended(repo, &snapshot.id)? => Ok(None),
             Err(_) if ours.starts_with(&found) => {
                 // Where that is refused, the second copy is the one that counts.
                 match repo.put(name, &ours, PutMode::Replace) {
