@@ -8,7 +8,7 @@ use std::io::Write;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Bytes of a cached file: mapped, or in memory where there is no folder.
 pub enum Mapping {
@@ -89,12 +89,21 @@ impl Cache {
         }
     }
 
-    /// Of the files whose names begin with `prefix`, removes all but the `n` written last.
+    /// Of the files whose names begin with `prefix`, removes all but the `n` written last, and what a process that died
+    /// left half-written a day ago.
     pub fn retain_newest(&self, prefix: &str, n: usize) {
         let time = |entry: &fs::DirEntry| {
             entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
         };
-        let mut files: Vec<_> = self.files(prefix).map(|(_, entry)| (time(&entry), entry.path())).collect();
+        let of_today = SystemTime::now().checked_sub(PARTIAL_FOR).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut files = Vec::new();
+        for (name, entry) in self.files(prefix) {
+            match is_partial(&name) {
+                false => files.push((time(&entry), entry.path())),
+                true if time(&entry) < of_today => _ = fs::remove_file(entry.path()),
+                true => {}
+            }
+        }
         files.sort();
         for (_, path) in files.iter().rev().skip(n) {
             fs::remove_file(path).ok();
@@ -117,6 +126,14 @@ fn map_file(file: &File) -> Option<Mapping> {
     // SAFETY: cache files are written under a temporary name and renamed when complete, never changed in
     // place afterwards, and lie in a folder only their owner may write. Rows are bounds-checked on access.
     unsafe { memmap2::Mmap::map(file) }.ok().map(Mapping::Mapped)
+}
+
+/// How long a file may be half-written.
+const PARTIAL_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether this is the name of a file that is being written: see [`write_file`].
+fn is_partial(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, writer)| writer.contains('-'))
 }
 
 /// Makes names of files being written unique in this process.
@@ -158,4 +175,28 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_half_written_goes_after_a_day_and_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().join("cache"));
+        for name in ["seen-a", "seen-b"] {
+            cache.store(name, b"x".to_vec());
+        }
+        let put = |name: &str, age: Duration| {
+            let file = File::create(folder.path().join("cache").join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        };
+        put("seen-c.17-1", Duration::from_secs(60));
+        put("seen-d.18-1", PARTIAL_FOR + Duration::from_secs(60));
+        cache.retain_newest("seen-", 2);
+        let mut left: Vec<String> = cache.files("seen-").map(|(name, _)| name).collect();
+        left.sort();
+        assert_eq!(left, ["seen-a", "seen-b", "seen-c.17-1"]);
+    }
 }

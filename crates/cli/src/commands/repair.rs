@@ -281,6 +281,15 @@ fn bring_lost(
     if lost.is_empty() {
         return Ok(0);
     }
+    if sibling.repo().identity().repo == reader.repo().identity().repo {
+        let what = format!(
+            "{} has {} snapshots that are lost here; a folder that was copied as it is mends what is damaged, and brings no snapshots",
+            safe(&sibling.repo().location()),
+            lost.len()
+        );
+        session.out.warn(what);
+        return Ok(0);
+    }
     let timed = bring(session, dry_run, false, sibling, reader, Some(lost), false)?;
     for (id, _) in &timed.report.copied {
         let would = if dry_run { "would be " } else { "" };

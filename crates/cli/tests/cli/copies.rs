@@ -336,6 +336,13 @@ fn a_folder_that_was_copied_as_it_is_mends_the_repository_it_came_from() {
     machine.ok(&["repair", "-r", "disk", "--from", "clone", "--no-source"]);
     assert_eq!(names(&machine, "disk/packs"), names(&machine, "clone/packs"));
     machine.ok(&["check", "--read-data", "-r", "disk"]);
+    // It brings no snapshots, and says so.
+    for name in names(&machine, "disk/snapshots") {
+        fs::remove_file(machine.path("disk/snapshots").join(&name)).unwrap();
+        fs::remove_file(machine.path("disk/mirror/snapshots").join(&name)).unwrap();
+    }
+    let ran = machine.run(&["repair", "-r", "disk", "--from", "clone", "--no-source"]);
+    assert!(ran.code == 5 && ran.err.contains("brings no snapshots"), "{}: {}", ran.code, ran.err);
 }
 
 /// From where each action of this kind brought something, as the log of the repository says.

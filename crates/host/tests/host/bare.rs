@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const UUID: &str = "0b5f4a3e-1c2d-4e5f-8a9b-0c1d2e3f4a5b";
 
@@ -42,13 +43,18 @@ fn is_possible() -> bool {
     true
 }
 
+/// A file system with an id that another device has gets a new one: two of these worlds at once would meet.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 struct World {
     folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl World {
     fn new() -> World {
-        let world = World { folder: tempfile::tempdir().unwrap() };
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = World { folder: tempfile::tempdir().unwrap(), _turn: turn };
         File::create(world.image()).unwrap().set_len(256 << 20).unwrap();
         world
     }

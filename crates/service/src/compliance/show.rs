@@ -173,7 +173,9 @@ fn detail_words(detail: &Value) -> String {
     let Value::Object(fields) = detail else { return text(detail) };
     // `of` repeats what `snapshots` says, for programs.
     let shown = fields.iter().filter(|(name, value)| *name != "of" && !value.is_null());
-    let words: Vec<String> = shown.map(|(name, value)| format!("{name} {}", text(value))).collect();
+    // What is empty says nothing.
+    let shown = shown.map(|(name, value)| (name, text(value))).filter(|(_, text)| !text.is_empty());
+    let words: Vec<String> = shown.map(|(name, text)| format!("{name} {text}")).collect();
     let words = words.join(", ");
     match words.char_indices().nth(DETAIL_CHARS_MAX) {
         Some((at, _)) => format!("{}...", &words[..at]),
