@@ -67,7 +67,6 @@ pub const NAMES: &[Bug] = &[
     ("nothing-rescued", "prune deletes condemned packs without looking who needs them", &["prunes"]),
     ("doubts-ignored", "prune deletes although it could not walk a snapshot", &["prunes"]),
     ("ended-without-a-word", "prune ends a session without a record that says so", &["prunes"]),
-    ("second-copy-stays", "prune removes one of the two copies of a forgotten snapshot", &["prunes"]),
     ("condemned-relied-on", "backups rely on condemned packs", &["prunes"]),
     ("merged-after-delete", "small segments are deleted before the merged one is stored", &["prunes"]),
 ];
