@@ -1,6 +1,6 @@
 //! SIGKILL at random moments of random operations, alone and two at a time, hundreds of times on one repository.
 
-use crate::operations::{Call, OPERATIONS};
+use crate::operations::{Call, OPERATIONS, Operation};
 use crate::tree::{bytes_below, files_below};
 use crate::world::{Ended, World, memory};
 use crate::{Campaign, say};
@@ -43,6 +43,12 @@ struct Tally {
     restored: usize,
 }
 
+impl Tally {
+    fn never_killed(&self) -> Option<&'static Operation> {
+        OPERATIONS.iter().find(|operation| !self.kills.contains_key(operation.line))
+    }
+}
+
 #[test]
 fn whatever_is_killed_whenever_nothing_acknowledged_is_lost_and_nobody_has_to_help() {
     let campaign = Campaign::from_environment();
@@ -50,7 +56,8 @@ fn whatever_is_killed_whenever_nothing_acknowledged_is_lost_and_nobody_has_to_he
     let lane = |(in_memory, share): (bool, f64)| {
         let folder = if in_memory { memory() } else { std::env::temp_dir() };
         let kills = (campaign.kills as f64 * share).ceil() as usize;
-        history(World::new(campaign.seed * 2 + u64::from(in_memory), &folder), kills)
+        let each = in_memory && campaign.kills >= 100;
+        history(World::new(campaign.seed * 2 + u64::from(in_memory), &folder), kills, each)
     };
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let lanes: Vec<_> = LANES.map(|of| scope.spawn(move || lane(of))).into_iter().collect();
@@ -78,14 +85,19 @@ fn whatever_is_killed_whenever_nothing_acknowledged_is_lost_and_nobody_has_to_he
     }
 }
 
-/// Runs one history until so many programs were killed.
-fn history(mut world: World, kills: usize) -> Tally {
+/// Runs one history until so many programs were killed, and where it is asked for each operation at least once.
+fn history(mut world: World, kills: usize, each: bool) -> Tally {
     let mut durations = Durations::default();
     let mut tally = Tally::default();
     measure(&mut world, &mut durations);
-    while tally.kills.values().sum::<usize>() < kills {
+    loop {
+        let enough = tally.kills.values().sum::<usize>() >= kills;
+        let wanted = tally.never_killed().filter(|_| enough && each && tally.rounds < 3 * kills);
+        if enough && wanted.is_none() {
+            break;
+        }
         tally.rounds += 1;
-        round(&mut world, &mut durations, &mut tally);
+        round(&mut world, wanted, &mut durations, &mut tally);
         if tally.rounds.is_multiple_of(ROUNDS_TO_VERIFY_ALL) {
             tally.restored += world.verify_all();
         }
@@ -107,11 +119,18 @@ fn measure(world: &mut World, durations: &mut Durations) {
 }
 
 /// One or two operations are killed, looked at, and run again to their end.
-fn round(world: &mut World, durations: &mut Durations, tally: &mut Tally) {
+/// The first is the wanted one, if that is possible now.
+fn round(
+    world: &mut World,
+    wanted: Option<&'static Operation>,
+    durations: &mut Durations,
+    tally: &mut Tally,
+) {
     if world.dice.percent(70) {
         world.change_source();
     }
-    let mut calls = vec![Call::choose(&mut world.dice, &world.ledger)];
+    let first = wanted.and_then(|operation| Call::of(operation, &mut world.dice, &world.ledger));
+    let mut calls = vec![first.unwrap_or_else(|| Call::choose(&mut world.dice, &world.ledger))];
     if world.dice.percent(25) {
         let other = Call::choose(&mut world.dice, &world.ledger);
         if calls[0].goes_with(&other) {
