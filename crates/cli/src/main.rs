@@ -8,6 +8,7 @@ mod arguments;
 mod audit;
 mod commands;
 mod contents;
+mod counts;
 mod credentials;
 mod display;
 mod durations;

@@ -1,6 +1,7 @@
 //! What a running operation tells, brought to the user: a line that moves on a terminal, JSON lines for
 //! programs, nothing in pipes. Problems are collected and told grouped by cause, with what helps.
 
+use crate::counts::count;
 use crate::display::{DisplayName, insert_path};
 use crate::output::Output;
 use crate::signals::Cancel;
@@ -99,7 +100,7 @@ impl Reporter {
     }
 
     fn tell_group(&self, during: &str, errno: i32, text: &str, group: &Group) {
-        let paths = if group.count == 1 { "1 path".to_string() } else { format!("{} paths", group.count) };
+        let paths = count(group.count, "path");
         let text = DisplayName(text.as_bytes());
         self.out.warn(format!("{paths}: cannot {during}: {text}"));
         for item in &group.items {
@@ -166,12 +167,12 @@ fn status_line(progress: &Progress, elapsed: Duration) -> String {
     };
     let mut parts = vec![format!("[{}]", clock(elapsed))];
     parts.extend(percent(progress).map(|p| format!("{:.0}%", p * 100.0)));
-    parts.push(format!("{} files {}", progress.files_done, sizes::shown(progress.bytes_done)));
+    parts.push(format!("{} {}", count(progress.files_done, "file"), sizes::shown(progress.bytes_done)));
     let rate = progress.bytes_done as f64 / elapsed.as_secs_f64().max(0.1);
     parts.push(format!("{}/s", sizes::shown(rate as u64)));
     parts.extend(remaining(progress, elapsed).map(|left| format!("ETA {}", clock(left))));
     if progress.problems > 0 {
-        parts.push(format!("{} problems", progress.problems));
+        parts.push(count(progress.problems, "problem"));
     }
     if !phase.is_empty() {
         parts.push(phase.to_string());

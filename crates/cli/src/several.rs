@@ -4,6 +4,7 @@
 //! from the next; that it is damaged is told, and noted for a repair.
 
 use crate::commands::verified;
+use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Failure, Outcome};
 use crate::session::{Opened, Session};
@@ -140,8 +141,10 @@ impl Session {
                 false => self.out.warn(format!("damaged in {place}: {}", safe(&blob.why))),
             }
         }
-        self.out
-            .warn(format!("{} damaged pieces came from another copy; what was read is right", healed.len()));
+        self.out.warn(format!(
+            "{} came from another copy; what was read is right",
+            count(healed.len(), "damaged piece")
+        ));
         if let Some(other) = others.first() {
             let (place, other) = (nearest.place.shown(), other.shown());
             self.out.info(format!(

@@ -3,6 +3,7 @@
 //! Only a place that stores packs in a class of its own, or a user who names a command, is asked which packs
 //! are archived: that costs a small request for each.
 
+use crate::counts::counted;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::session::Session;
@@ -74,7 +75,10 @@ impl Thawing<'_> {
             let place = shell_word(&self.location.to_string());
             return Err(Failure::new(
                 Exit::Unreachable,
-                format!("{} packs are archived and must be thawed before they can be read", found.len()),
+                format!(
+                    "{} archived and must be thawed to be read",
+                    counted(found.len(), "pack is", "packs are")
+                ),
             )
             .hint(format!("lifeboat restore -r {place} ... --thaw-command COMMAND; -n lists the packs")));
         };
@@ -85,7 +89,7 @@ impl Thawing<'_> {
             ThawOptions { look_every: self.args.thaw_look, patience, wait: Arc::new(self.waiting()) };
         await_thaw(&**store, found, &options, &mut |left| {
             if left > 0 {
-                out.info(format!("{left} packs are still archived"));
+                out.info(counted(left, "pack is", "packs are") + " still archived");
             }
         })?;
         out.info("everything can be read now");

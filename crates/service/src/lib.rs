@@ -13,6 +13,7 @@ pub mod compliance;
 pub mod conditions;
 pub mod config;
 
+pub mod counts;
 pub mod credentials;
 pub mod daemon;
 pub mod damage_queue;

@@ -6,6 +6,7 @@ mod described;
 use super::init::NewOptions;
 use super::rules::RuleArgs;
 use super::version::PROGRAM;
+use crate::counts::count;
 use crate::credentials;
 use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
@@ -525,7 +526,7 @@ fn tell(
     let (added, stored) = (sizes::shown(s.added_bytes), sizes::shown(s.stored_bytes));
     out.line(format!("added    {added} ({stored} {would}stored)"))?;
     let (bytes, took) = (sizes::shown(s.source_bytes), time::clock(took));
-    out.line(format!("read     {files} files, {bytes} in {took} ({})", mode.as_str()))?;
+    out.line(format!("read     {}, {bytes} in {took} ({})", count(files, "file"), mode.as_str()))?;
     match &outcome.snapshot {
         Some(snapshot) => {
             targets.tell(session, &outcome.copies)?;

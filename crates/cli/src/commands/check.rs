@@ -5,6 +5,7 @@ mod copies;
 
 use super::verified::{self, Saw};
 use crate::audit;
+use crate::counts::{count, counted};
 use crate::credentials;
 use crate::display::{DisplayName, insert_path, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
@@ -202,7 +203,10 @@ fn cause(finding: &Finding) -> Option<&str> {
 
 fn tell_group(session: &Session, group: &[&Finding]) -> Outcome<()> {
     let (n, why) = (group.len(), safe(&group[0].why));
-    session.out.line(format!("damaged: {n} pieces of files and folders: {why}"))?;
+    session.out.line(format!(
+        "damaged: {}: {why}",
+        counted(n, "piece of files and folders", "pieces of files and folders")
+    ))?;
     let mut seen = BTreeSet::new();
     let hurts = group.iter().flat_map(|finding| &finding.hurts);
     let paths: Vec<&Hurt> = hurts.filter(|hurt| seen.insert(&hurt.path)).collect();
@@ -310,22 +314,31 @@ fn summary(session: &Session, report: &CheckReport, start: Instant) -> Outcome<(
         return Ok(());
     }
     let took = time::clock(start.elapsed());
-    session.out.line(format!("{snapshots} snapshots need {packs} packs; checked in {took}"))?;
+    session.out.line(format!(
+        "{} {}; checked in {took}",
+        counted(*snapshots, "snapshot needs", "snapshots need"),
+        count(*packs, "pack")
+    ))?;
     if *packs_read > 0 {
         let bytes = sizes::shown(*bytes_read);
-        session.out.line(format!("read {packs_read} packs, {bytes}, and compared {blobs_verified} blobs"))?;
+        session.out.line(format!(
+            "read {}, {bytes}, and compared {}",
+            count(*packs_read, "pack"),
+            count(*blobs_verified, "blob")
+        ))?;
     }
     if let Some(line) = coverage.and_then(coverage_line) {
         session.out.line(line)?;
     }
     if *orphan_packs > 0 {
         session.out.line(format!(
-            "{orphan_packs} packs are left over from runs that were interrupted; this is no damage"
+            "{} left over from runs that were interrupted; this is no damage",
+            counted(*orphan_packs, "pack is", "packs are")
         ))?;
     }
     session.out.line(match findings.len() {
         0 => "no damage found".to_string(),
-        n => format!("damage found: {n} objects"),
+        n => format!("damage found: {}", count(n, "object")),
     })
 }
 
@@ -334,10 +347,11 @@ pub(super) fn coverage_line(coverage: Coverage) -> Option<String> {
     match coverage {
         Coverage { never_verified: 0, .. } => None,
         Coverage { never_verified, oldest_secs: None } => {
-            Some(format!("{never_verified} packs were never read on this machine"))
+            Some(counted(never_verified, "pack was", "packs were") + " never read on this machine")
         }
         Coverage { never_verified, oldest_secs: Some(secs) } => Some(format!(
-            "{never_verified} packs were never read on this machine, the others since {}",
+            "{} never read on this machine, the others since {}",
+            counted(never_verified, "pack was", "packs were"),
             time::shown(Timestamp { secs, nanos: 0 })
         )),
     }

@@ -1,5 +1,6 @@
 //! `lifeboat config`: looks at the configuration, shows it, and edits it.
 
+use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::session::Session;
@@ -38,16 +39,37 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Action {
     /// Say what is wrong, and what is probably not what was wanted
+    #[command(after_help = "\
+Examples:
+  lifeboat config check
+  lifeboat config check -c ./lifeboat.toml      before it takes the place of the one in use")]
     Check,
     /// Print the configuration with what follows from it
+    #[command(after_help = "\
+Example:
+  lifeboat config show")]
     Show,
     /// Print the JSON schema, for editors
+    #[command(after_help = "\
+Example:
+  lifeboat config schema > lifeboat.schema.json")]
     Schema,
     /// Print what every key means
+    #[command(after_help = "\
+Example:
+  lifeboat config reference | less")]
     Reference,
     /// Edit the configuration with $VISUAL or $EDITOR
+    #[command(after_help = "\
+Examples:
+  lifeboat config edit
+  EDITOR=nano lifeboat config edit")]
     Edit,
     /// Write another text in the place of one that is written, and leave everything else as it is
+    #[command(after_help = "\
+Examples:
+  lifeboat config set repositories.nas.url sftp://new/backup
+  lifeboat config set jobs.daily.schedule daily")]
     Set {
         /// Which: table.name.key
         key: String,
@@ -55,6 +77,10 @@ enum Action {
         value: String,
     },
     /// Print the configuration that is stored in the repository, without its secrets
+    #[command(after_help = "\
+Examples:
+  lifeboat config stored -r sftp://nas/backup
+  lifeboat config stored -r sftp://nas/backup laptop > lifeboat.toml")]
     Stored {
         /// Of this machine [default: of the only one]
         machine: Option<String>,
@@ -137,12 +163,12 @@ fn check(session: &Session) -> Outcome<Exit> {
         }))?;
     } else if !session.out.quiet {
         session.out.line(format!(
-            "{} can be used: {} sources, {} repositories, {} jobs; {} warnings",
+            "{} can be used: {}, {}, {}; {}",
             safe(&loaded.path().display().to_string()),
-            config.sources.len(),
-            config.repositories.len(),
-            config.jobs.len(),
-            problems.len()
+            count(config.sources.len(), "source"),
+            count(config.repositories.len(), "repository"),
+            count(config.jobs.len(), "job"),
+            count(problems.len(), "warning")
         ))?;
     }
     Ok(Exit::Ok)

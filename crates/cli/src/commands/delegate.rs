@@ -1,6 +1,7 @@
 //! Lets a running daemon do what was asked for, and shows it as if it ran here.
 
 use super::daemon;
+use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::Session;
@@ -57,9 +58,9 @@ fn show(session: &Session, object: &Value) -> Outcome<()> {
             return session.out.line(match (object["snapshot"].as_str(), object["error"].as_str()) {
                 (_, Some(error)) => format!("{what}: {}: {}", word("result"), safe(error)),
                 (Some(id), None) => format!(
-                    "{what}: snapshot {}, {} files, {} ({} stored)",
+                    "{what}: snapshot {}, {}, {} ({} stored)",
                     safe(id.get(..8).unwrap_or(id)),
-                    number("files"),
+                    count(number("files"), "file"),
                     sizes::shown(number("bytes")),
                     sizes::shown(number("uploaded_bytes"))
                 ),

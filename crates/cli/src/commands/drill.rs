@@ -3,6 +3,7 @@
 mod hold;
 mod wanted;
 
+use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
@@ -116,7 +117,7 @@ fn list(session: &Session) -> Outcome<Exit> {
         let at = time::shown(Timestamp { secs: e.started, nanos: 0 });
         session.out.line(format!("{}  {at}  {}  {}", &d.record[..8], safe(&e.name), summary(e)))?;
     }
-    session.out.line(format!("{} drills", place.drills.len()))?;
+    session.out.line(count(place.drills.len(), "drill"))?;
     Ok(Exit::Ok)
 }
 

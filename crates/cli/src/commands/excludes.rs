@@ -27,6 +27,9 @@ enum Action {
 
 /// Say which rule leaves a path out, and where it is written
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  lifeboat excludes explain ~/src/target/debug --source ~ --exclude target --exclude-caches")]
 struct Explain {
     /// The paths to explain
     #[arg(value_name = "PATH", required = true)]

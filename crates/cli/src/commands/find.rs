@@ -3,6 +3,8 @@
 //! The catalog of names answers where there is one; it learns new snapshots by what changed in them. Otherwise,
 //! and with `--no-cache`, the trees are searched, the parts that snapshots share once.
 
+mod deleted;
+
 use super::ls::{kind_word, long_line, node_object};
 use super::names;
 use crate::display::DisplayName;
@@ -35,7 +37,8 @@ Patterns are written as in gitignore: a name fits at any depth, a pattern with a
 Examples:
   lifeboat find '*.kdbx'
   lifeboat find -i 'tax*' --type f --newer 2026-01-01 -l
-  lifeboat find /etc/fstab --snapshot latest")]
+  lifeboat find /etc/fstab --snapshot latest
+  lifeboat find --deleted '*.odt'       what the newest snapshot has no more, where it was last")]
 pub(crate) struct Args {
     /// What to look for
     #[arg(value_name = "PATTERN", required = true)]
@@ -57,6 +60,9 @@ pub(crate) struct Args {
     /// Only files (f), folders (d), links (l), or anything else (o)
     #[arg(long = "type", value_name = "TYPE", value_parser = ["f", "d", "l", "o"])]
     kind: Option<String>,
+    /// Only what the newest snapshot of its source does not have any more, in the last one that has it
+    #[arg(long)]
+    deleted: bool,
     /// Also mode, owner, size and time
     #[arg(short, long)]
     long: bool,
@@ -134,30 +140,68 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let snapshots = chosen(&args, &list)?;
     let wish = Wish { patterns, newer, older, kind: args.kind.clone() };
     let remembered = remembered(session, &opened, &list, &args, &wish);
-    let mut search = Search { opened: &opened, reader: None, wish: &wish, known: HashMap::new() };
-    let mut groups = Vec::new();
     let erased = ErasedHistory::read(&opened.repo)?;
-    for snapshot in snapshots {
-        let mut found = match &remembered {
+    let search = Search { opened: &opened, reader: None, wish: &wish, known: HashMap::new() };
+    let mut finds = Finds { search, remembered, erased: &erased };
+    let mut tell = Teller { session, args: &args, groups: Vec::new() };
+    if args.deleted {
+        for (snapshot, found) in deleted::last_seen(&mut finds, &list, snapshots)? {
+            tell.one(snapshot, &found)?;
+        }
+    } else {
+        for snapshot in snapshots {
+            tell.one(snapshot, &finds.of(snapshot)?)?;
+        }
+    }
+    tell.end()
+}
+
+/// What fits in one snapshot after another, from the catalog where it knows the snapshot.
+struct Finds<'r> {
+    search: Search<'r>,
+    remembered: Option<Remembered>,
+    erased: &'r ErasedHistory,
+}
+
+impl Finds<'_> {
+    fn of(&mut self, snapshot: &Snapshot) -> Outcome<Found> {
+        let mut found = match &self.remembered {
             Some(remembered) if remembered.known.contains(&snapshot.id) => remembered.of(&snapshot.id),
-            _ => search.node(&snapshot.root.id)?,
+            _ => self.search.node(&snapshot.root.id)?,
         };
-        let erased = erased.of(snapshot);
+        let erased = self.erased.of(snapshot);
         if !erased.is_empty() {
             Rc::make_mut(&mut found).retain(|(key, _)| !erased.covers_key(key));
         }
-        if found.is_empty() {
-            continue;
-        }
-        match session.out.json {
-            true => groups.push(group(snapshot, &found)),
-            false => tell(session, &args, snapshot, &found)?,
+        Ok(found)
+    }
+}
+
+/// Prints what was found, in JSON all of it at the end.
+struct Teller<'s> {
+    session: &'s Session,
+    args: &'s Args,
+    groups: Vec<Value>,
+}
+
+impl Teller<'_> {
+    fn one(&mut self, snapshot: &Snapshot, found: &Found) -> Outcome<()> {
+        match self.session.out.json {
+            _ if found.is_empty() => Ok(()),
+            true => {
+                self.groups.push(group(snapshot, found));
+                Ok(())
+            }
+            false => tell(self.session, self.args, snapshot, found),
         }
     }
-    if session.out.json {
-        session.out.object(&groups.into())?;
+
+    fn end(self) -> Outcome<Exit> {
+        if self.session.out.json {
+            self.session.out.object(&self.groups.into())?;
+        }
+        Ok(Exit::Ok)
     }
-    Ok(Exit::Ok)
 }
 
 fn patterns(args: &Args) -> Outcome<Rules> {
@@ -196,16 +240,20 @@ fn chosen<'l>(args: &Args, list: &'l SnapshotList) -> Outcome<Vec<&'l Snapshot>>
 }
 
 impl Search<'_> {
+    fn reader(&mut self) -> Outcome<Arc<Reader>> {
+        Ok(match &self.reader {
+            Some(reader) => reader.clone(),
+            None => self.reader.insert(self.opened.reader()?).clone(),
+        })
+    }
+
     /// Everything below a node that fits.
     fn node(&mut self, id: &BlobId) -> Outcome<Found> {
         if let Some(found) = self.known.get(id) {
             return Ok(found.clone());
         }
         let mut found = Vec::new();
-        let reader = match &self.reader {
-            Some(reader) => reader.clone(),
-            None => self.reader.insert(self.opened.reader()?).clone(),
-        };
+        let reader = self.reader()?;
         match read_node(&reader, id)? {
             Node::Leaf(leaf) => {
                 let fitting = (0..leaf.len()).filter(|i| self.wish.fits_key(leaf.key(*i), &leaf.entries[*i]));

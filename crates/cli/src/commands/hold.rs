@@ -38,6 +38,9 @@ pub(crate) struct Args {
 enum Action {
     Add(Add),
     /// List holds
+    #[command(after_help = "\
+Example:
+  lifeboat hold list")]
     List,
     Release(Release),
 }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Action {
     /// List the ways to unlock
+    #[command(after_help = "\
+Example:
+  lifeboat key list")]
     List,
     Add(Add),
     Passwd(Passwd),

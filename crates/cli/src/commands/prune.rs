@@ -1,5 +1,6 @@
 //! `lifeboat prune`: frees the space of what nothing needs any more.
 
+use crate::counts::{count, counted};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{Opened, Session, processors, seed};
 use crate::{durations, sizes, time};
@@ -193,36 +194,52 @@ fn lines(options: &PruneOptions, report: &PruneReport) -> Vec<String> {
     let mut say = |is_worth_it: bool, line: String| lines.extend(is_worth_it.then_some(line));
     say(
         report.removed_snapshots > 0,
-        format!("{} {} forgotten snapshots", would("removed", "would remove"), report.removed_snapshots),
+        format!(
+            "{} {}",
+            would("removed", "would remove"),
+            count(report.removed_snapshots, "forgotten snapshot")
+        ),
     );
     say(
         report.forgotten_waiting > 0,
-        format!("{} forgotten snapshots can still be brought back (forget --undo)", report.forgotten_waiting),
+        format!(
+            "{} can still be brought back (forget --undo)",
+            count(report.forgotten_waiting, "forgotten snapshot")
+        ),
     );
-    say(report.protected > 0, format!("{} forgotten snapshots are held or too young", report.protected));
-    say(report.ended_sessions > 0, format!("ended {} sessions that died", report.ended_sessions));
+    say(
+        report.protected > 0,
+        format!(
+            "{} held or too young",
+            counted(report.protected, "forgotten snapshot is", "forgotten snapshots are")
+        ),
+    );
+    say(report.ended_sessions > 0, format!("ended {} that died", count(report.ended_sessions, "session")));
     let (needed, stored) = (sizes::shown(report.needed_bytes), sizes::shown(report.stored_bytes));
     say(
         report.doubts.is_empty() && report.busy.is_empty(),
-        format!("{} snapshots and running sessions need {needed} of {stored}", report.roots),
+        format!(
+            "{} {needed} of {stored}",
+            counted(report.roots, "snapshot or running session needs", "snapshots and running sessions need")
+        ),
     );
     let (read, written) = (sizes::shown(report.read_bytes), sizes::shown(report.written_bytes));
     say(
         report.rewritten_packs > 0 || report.rescued_packs > 0,
         format!(
-            "{} {} packs: {read} read, {written} written",
+            "{} {}: {read} read, {written} written",
             would("rewrote", "would rewrite"),
-            report.rewritten_packs + report.rescued_packs
+            count(report.rewritten_packs + report.rescued_packs, "pack")
         ),
     );
-    say(options.dry_run && report.requests > 0, format!("about {} requests", report.requests));
+    say(options.dry_run && report.requests > 0, format!("about {}", count(report.requests, "request")));
     say(
         true,
         format!(
-            "{} {} ({} packs)",
+            "{} {} ({})",
             would("freed", "would free"),
             sizes::shown(report.deleted_bytes),
-            report.deleted_packs
+            count(report.deleted_packs, "pack")
         ),
     );
     let later = if options.dry_run { report.condemned_bytes } else { report.waiting_bytes };
@@ -241,7 +258,10 @@ fn lines(options: &PruneOptions, report: &PruneReport) -> Vec<String> {
         report.unused_bytes > 0,
         format!("{unused} stay unused: rewriting their packs costs more than it frees"),
     );
-    say(report.refused_packs > 0, format!("the storage would not delete {} packs", report.refused_packs));
+    say(
+        report.refused_packs > 0,
+        format!("the storage would not delete {}", count(report.refused_packs, "pack")),
+    );
     say(report.ran_out_of_space, "the place is too full to rewrite all packs; run it again".to_string());
     lines
 }

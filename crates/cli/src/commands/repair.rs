@@ -3,6 +3,7 @@
 use super::check::{share, tell_finding, tell_findings};
 use super::sync::bring;
 use super::verified::{self, Saw};
+use crate::counts::{count, counted};
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{OtherSecrets, Session, processors, seed};
@@ -108,7 +109,9 @@ fn repair_one(session: &Session, args: &Args, read: ReadShare, from: &[OsString]
     let folders = session.opener().folders;
     let queued = damage_queue::waiting(&folders, &opened.repo.identity().repo).len();
     if queued > 0 {
-        session.out.info(format!("{queued} damaged pieces were noted by earlier reads"));
+        session
+            .out
+            .info(counted(queued, "damaged piece was", "damaged pieces were") + " noted by earlier reads");
     }
     let is_owner = opened.repo.keys().chunking().is_ok();
     let mut source = HealFrom { recorded_paths: !args.no_source, folders: absolute(&args.source)? };
@@ -182,7 +185,9 @@ fn repair_one(session: &Session, args: &Args, read: ReadShare, from: &[OsString]
         others.map(|other| bring_lost(session, args.dry_run, other, &reader)).sum::<Outcome<usize>>()?;
     if brought > 0 && !session.out.json {
         let would = if args.dry_run { "would be " } else { "" };
-        session.out.human(format!("{brought} snapshots {would}brought from another repository"))?;
+        session
+            .out
+            .human(format!("{} {would}brought from another repository", count(brought, "snapshot")))?;
     }
     let (_, mut gone) = session.opener().snapshots_and_gone(&opened.repo)?;
     if args.dry_run && brought > 0 {
@@ -424,12 +429,17 @@ fn summary(session: &Session, report: &RepairReport, dry_run: bool, start: Insta
         (blobs_from_source, "found in files that have not changed"),
     ] {
         if *n > 0 {
-            session.out.line(format!("{n} pieces of files and folders {would}{what}"))?;
+            session.out.line(format!(
+                "{} {would}{what}",
+                counted(*n, "piece of files and folders", "pieces of files and folders")
+            ))?;
         }
     }
     let took = time::clock(start.elapsed());
     session.out.line(format!(
-        "looked at {snapshots} snapshots and read {packs_read} packs, {}, in {took}",
+        "looked at {} and read {}, {}, in {took}",
+        count(*snapshots, "snapshot"),
+        count(*packs_read, "pack"),
         sizes::shown(*bytes_read)
     ))?;
     let n = report.actions.len();
@@ -437,6 +447,6 @@ fn summary(session: &Session, report: &RepairReport, dry_run: bool, start: Insta
         (0, 0) => "nothing was damaged".to_string(),
         (0, _) if dry_run => "everything can be repaired".to_string(),
         (0, _) => "everything is whole again".to_string(),
-        (left, _) => format!("{left} things could not be repaired; all else can be restored"),
+        (left, _) => format!("{} could not be repaired; all else can be restored", count(left, "thing")),
     })
 }

@@ -1,5 +1,6 @@
 //! `lifeboat restore`: brings a snapshot, or a part of it, back onto this machine.
 
+use crate::counts::{count, counted};
 use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::progress::Reporter;
@@ -268,29 +269,36 @@ fn tell(
         false => ("restored", "written"),
     };
     let target = DisplayName(request.target.as_os_str().as_bytes());
-    let (files, others, bytes) = (o.files_restored, o.others_restored, sizes::shown(o.bytes_written));
+    let (files, others) = (count(o.files_restored, "file"), count(o.others_restored, "other"));
+    let bytes = sizes::shown(o.bytes_written);
     let took = time::clock(took);
-    out.line(format!("{did} {files} files and {others} others to {target}: {bytes} {written} in {took}"))?;
+    out.line(format!("{did} {files} and {others} to {target}: {bytes} {written} in {took}"))?;
     if o.files_unchanged > 0 {
-        out.line(format!("{} files were right already", o.files_unchanged))?;
+        out.line(counted(o.files_unchanged, "file was", "files were") + " right already")?;
     }
     if o.files_skipped > 0 {
-        out.line(format!("{} files were left alone (--overwrite)", o.files_skipped))?;
+        out.line(counted(o.files_skipped, "file was", "files were") + " left alone (--overwrite)")?;
     }
     if o.deleted > 0 {
-        out.line(format!("{} paths {}", o.deleted, if args.dry_run { "to delete" } else { "deleted" }))?;
+        out.line(format!(
+            "{} {}",
+            count(o.deleted, "path"),
+            if args.dry_run { "to delete" } else { "deleted" }
+        ))?;
     }
     if o.kept > 0 {
         out.line(format!(
-            "{} paths stay that the backup left out by its rules (--delete-excluded removes them, too)",
-            o.kept
+            "{} that the backup left out by its rules (--delete-excluded removes that, too)",
+            counted(o.kept, "path stays", "paths stay")
         ))?;
     }
     if o.files_verified > 0 {
-        out.line(format!("{} files were read back and are equal", o.files_verified))?;
+        out.line(
+            counted(o.files_verified, "file was read back and is", "files were read back and are") + " equal",
+        )?;
     }
     if o.problems > 0 {
-        out.line(format!("{} paths could not be restored completely", o.problems))?;
+        out.line(format!("{} could not be restored completely", count(o.problems, "path")))?;
     }
     shorter_form(session, args, snapshot, request);
     Ok(())

@@ -1,5 +1,6 @@
 //! `lifeboat restore-db`: databases of a snapshot back into a server.
 
+use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Outcome};
 use crate::progress::Reporter;
@@ -136,11 +137,11 @@ fn tell(session: &Session, args: &Args, brought: &Brought) -> Outcome<()> {
         let done = if *replaced { "replaced" } else { "brought back" };
         let what = match (&*brought.kind, rows) {
             ("postgres-files", _) if args.dry_run => String::new(),
-            ("postgres-files", _) => format!(": {tables} files"),
-            ("redis", _) => format!(": {tables} keys"),
+            ("postgres-files", _) => format!(": {}", count(*tables, "file")),
+            ("redis", _) => format!(": {}", count(*tables, "key")),
             ("command" | "mongodb", _) => String::new(),
-            (_, Some(rows)) => format!(": {tables} tables, {rows} rows"),
-            (_, None) => format!(": {tables} tables"),
+            (_, Some(rows)) => format!(": {}, {}", count(*tables, "table"), count(*rows, "row")),
+            (_, None) => format!(": {}", count(*tables, "table")),
         };
         session.out.line(format!("{} {would}{done}{what}", safe(name)))?;
     }

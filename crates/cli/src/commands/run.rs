@@ -2,6 +2,7 @@
 
 use super::delegate;
 use super::version::PROGRAM;
+use crate::counts::{count, counted};
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
@@ -415,9 +416,9 @@ impl Observer for Teller {
         let (source, repository) = (&result.source, &result.repository);
         let text = match (&result.error, &result.snapshot) {
             (None, Some(id)) => format!(
-                "{source} into {repository}: snapshot {}, {} files, {} ({} stored)",
+                "{source} into {repository}: snapshot {}, {}, {} ({} stored)",
                 &id[..8],
-                result.files,
+                count(result.files, "file"),
                 sizes::shown(result.bytes),
                 sizes::shown(result.uploaded_bytes)
             ),
@@ -464,8 +465,8 @@ impl Observer for Teller {
                 v.ratio * 100.0
             ),
             None => format!(
-                "{repository}: {} snapshots stay, {} forgotten, {} freed",
-                report.kept,
+                "{repository}: {}, {} forgotten, {} freed",
+                counted(report.kept, "snapshot stays", "snapshots stay"),
                 report.forgotten.len(),
                 sizes::shown(report.freed_bytes)
             ),

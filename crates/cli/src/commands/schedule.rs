@@ -38,8 +38,17 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// Show everything that runs by itself, and when it does next
+    #[command(after_help = "\
+Examples:
+  lifeboat schedule show
+  lifeboat schedule show --json")]
     Show,
     /// Show the next times of a job, or of a schedule
+    #[command(after_help = "\
+Examples:
+  lifeboat schedule next daily -n 5
+  lifeboat schedule next 'Mon..Fri 13:00'
+  lifeboat schedule next 'every 6h'")]
     Next {
         /// A job, or a schedule: "Mon..Fri 13:00", "every 6h", "30 2 * * *"
         #[arg(value_name = "JOB|SCHEDULE")]
@@ -49,8 +58,17 @@ enum What {
         count: u16,
     },
     /// Let systemd or cron run it all
+    #[command(after_help = "\
+Examples:
+  lifeboat schedule install
+  lifeboat schedule install --daemon
+  lifeboat schedule install --into ./units     only to look at")]
     Install(Install),
     /// Remove what was installed
+    #[command(after_help = "\
+Examples:
+  lifeboat schedule remove
+  lifeboat schedule remove --cron")]
     Remove(Install),
 }
 

@@ -2,6 +2,7 @@
 
 use super::check::{coverage_line, rfc3339_secs, share};
 use super::verified::{self, Saw};
+use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{Session, processors};
@@ -124,7 +125,9 @@ fn summary(session: &Session, report: &ScrubReport, start: Instant) -> Outcome<(
     }
     let took = time::clock(start.elapsed());
     session.out.line(format!(
-        "read {objects} small objects and {packs_read} of {packs} packs, {}, in {took}",
+        "read {} and {packs_read} of {}, {}, in {took}",
+        count(*objects, "small object"),
+        count(*packs, "pack"),
         sizes::shown(*bytes_read)
     ))?;
     coverage_line(*coverage).into_iter().try_for_each(|line| session.out.line(line))?;
@@ -132,7 +135,8 @@ fn summary(session: &Session, report: &ScrubReport, start: Instant) -> Outcome<(
         0 => session.out.line("no damage found"),
         n => {
             session.out.line(format!(
-                "damage found: {n} objects, of which {mendable} can be mended from this place alone"
+                "damage found: {}, of which {mendable} can be mended from this place alone",
+                count(n, "object")
             ))?;
             session.out.info("mend them where the key is, with: lifeboat repair");
             Ok(())

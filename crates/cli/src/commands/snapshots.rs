@@ -1,15 +1,17 @@
 //! `lifeboat snapshots`: what there is to restore.
 
-use crate::display::safe;
+use crate::counts::count;
+use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Outcome};
 use crate::known::{self, Known};
 use crate::session::Session;
 use crate::snapspec::{Filter, SnapSpec};
 use crate::{sizes, time};
 use ::repo::snapshots::{SnapshotList, StoredSnapshot};
+use clap::ValueEnum;
 use engine::retention::Doubt;
 use format::snapshot::{Completeness, Snapshot};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -19,6 +21,7 @@ use std::ffi::OsString;
 Examples:
   lifeboat snapshots
   lifeboat snapshots --host nas --tag daily --latest 3
+  lifeboat snapshots --group-by source
   lifeboat snapshots --json latest | jq -r '.[0].id'")]
 pub(crate) struct Args {
     /// Only these: latest, latest~2, or the beginning of an id
@@ -32,20 +35,35 @@ pub(crate) struct Args {
     /// Also those that were forgotten and can still be brought back
     #[arg(long)]
     forgotten: bool,
+    /// A table for each machine, each source of a machine, or each set of tags
+    #[arg(long, value_name = "WHAT", value_enum)]
+    group_by: Option<GroupBy>,
 }
+
+#[derive(Clone, Copy, ValueEnum)]
+enum GroupBy {
+    /// What was saved, and where
+    Source,
+    /// Where it was saved
+    Machine,
+    /// All tags together
+    Tag,
+}
+
+/// A snapshot to list, with what speaks against it.
+type Listed<'l> = (&'l StoredSnapshot, &'l [Doubt]);
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
     let known = known::read(session, &opened.repo)?;
     let doubts = known.doubts();
     let chosen = choose(&args, &known.list)?;
-    let chosen: Vec<(&StoredSnapshot, &[Doubt])> =
+    let chosen: Vec<Listed<'_>> =
         chosen.into_iter().map(|stored| (stored, &doubts[&stored.snapshot.id][..])).collect();
-    if session.out.json {
-        let objects = chosen.iter().map(|(stored, doubts)| object(&known, stored, doubts));
-        session.out.object(&objects.collect::<Vec<_>>().into())?;
-    } else {
-        table(session, &known, &chosen)?;
+    match args.group_by {
+        Some(by) => tell_groups(session, &known, &chosen, by)?,
+        None if session.out.json => session.out.object(&objects(&known, &chosen))?,
+        None => table(session, &known, &chosen)?,
     }
     known::warn_unreadable(session, &known);
     Ok(if known.list.unreadable.is_empty() { Exit::Ok } else { Exit::Damage })
@@ -101,7 +119,52 @@ fn object(known: &Known, stored: &StoredSnapshot, doubts: &[Doubt]) -> Value {
     object
 }
 
-fn table(session: &Session, known: &Known, chosen: &[(&StoredSnapshot, &[Doubt])]) -> Outcome<()> {
+fn objects(known: &Known, chosen: &[Listed<'_>]) -> Value {
+    chosen.iter().map(|(stored, doubts)| object(known, stored, doubts)).collect::<Vec<_>>().into()
+}
+
+/// What all snapshots of a group have in common, as JSON names it.
+fn group_key(s: &Snapshot, by: GroupBy) -> Vec<(&'static str, Vec<String>)> {
+    let host = ("hostname", vec![s.host.clone()]);
+    let shown = |path: &Vec<u8>| DisplayName(path).to_string();
+    match by {
+        GroupBy::Source => vec![host, ("paths", s.sources.iter().map(shown).collect())],
+        GroupBy::Machine => vec![host],
+        GroupBy::Tag => vec![("tags", s.tags.clone())],
+    }
+}
+
+fn tell_groups(session: &Session, known: &Known, chosen: &[Listed<'_>], by: GroupBy) -> Outcome<()> {
+    let mut groups: BTreeMap<_, Vec<Listed<'_>>> = BTreeMap::new();
+    for listed in chosen {
+        groups.entry(group_key(&listed.0.snapshot, by)).or_default().push(*listed);
+    }
+    if session.out.json {
+        let object = |(key, listed): (&Vec<(&str, Vec<String>)>, &Vec<Listed<'_>>)| {
+            let key = key.iter().map(|(name, values)| match *name {
+                "hostname" => (name.to_string(), values[0].clone().into()),
+                _ => (name.to_string(), values.clone().into()),
+            });
+            json!({"group_key": key.collect::<Map<_, _>>(), "snapshots": objects(known, listed)})
+        };
+        return session.out.object(&groups.iter().map(object).collect::<Vec<_>>().into());
+    }
+    for (i, (key, listed)) in groups.iter().enumerate() {
+        if i > 0 {
+            session.out.line("")?;
+        }
+        let words: Vec<_> = key.iter().map(|(_, values)| safe(&values.join(", "))).collect();
+        let title = words.join(": ");
+        session.out.line(if title.is_empty() { "without tags" } else { &title })?;
+        table(session, known, listed)?;
+    }
+    match groups.is_empty() {
+        true => table(session, known, &[]),
+        false => Ok(()),
+    }
+}
+
+fn table(session: &Session, known: &Known, chosen: &[Listed<'_>]) -> Outcome<()> {
     let mut rows =
         vec![["id", "time", "host", "tags", "mode", "base", "size", "new", "source"].map(String::from)];
     rows.extend(chosen.iter().map(|(stored, doubts)| row(stored, &known.flags(stored, doubts))));
@@ -110,14 +173,13 @@ fn table(session: &Session, known: &Known, chosen: &[(&StoredSnapshot, &[Doubt])
     }
     session.out.line(match chosen.len() {
         0 => "no snapshots".to_string(),
-        1 => "1 snapshot".to_string(),
-        n => format!("{n} snapshots"),
+        n => count(n, "snapshot"),
     })
 }
 
 fn row(stored: &StoredSnapshot, flags: &[String]) -> [String; 9] {
     let s = &stored.snapshot;
-    let sources: Vec<_> = s.sources.iter().map(|p| crate::display::DisplayName(p).to_string()).collect();
+    let sources: Vec<_> = s.sources.iter().map(|p| DisplayName(p).to_string()).collect();
     let mut source = sources.join(", ");
     if s.completeness == Completeness::Partial {
         source.push_str(&format!(" ({} unreadable)", s.stats.faults));

@@ -1,6 +1,7 @@
 //! `lifeboat stats`: how much snapshots would restore, and how much the repository stores.
 
 use super::snapshots::columns;
+use crate::counts::{count, counted};
 use crate::error::{Exit, Outcome};
 use crate::session::Session;
 use crate::sizes;
@@ -69,11 +70,15 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         true => format!(", {:.1} times what is stored", restored as f64 / stored as f64),
         false => String::new(),
     };
-    session.out.line(format!("\n{} snapshots restore {}{ratio}", chosen.len(), sizes::shown(restored)))?;
     session.out.line(format!(
-        "the repository stores {} in {} packs with {} blobs",
+        "\n{} {}{ratio}",
+        counted(chosen.len(), "snapshot restores", "snapshots restore"),
+        sizes::shown(restored)
+    ))?;
+    session.out.line(format!(
+        "the repository stores {} in {} with {}",
         sizes::shown(stored),
-        packs,
+        count(packs, "pack"),
         totals.blobs
     ))?;
     Ok(Exit::Ok)

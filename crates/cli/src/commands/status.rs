@@ -7,6 +7,7 @@ mod tell;
 mod words;
 
 use super::verified;
+use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::session::{Session, host_name};
@@ -169,7 +170,7 @@ fn acknowledge(
     session.out.info(match n {
         0 => format!("nothing in {} looked suspicious", safe(source)),
         n => {
-            format!("{n} snapshots of {} are taken for right; their holds stay until released", safe(source))
+            format!("{} of {} taken for right; holds stay until released", count(n, "snapshot"), safe(source))
         }
     });
     Ok(Exit::Ok)

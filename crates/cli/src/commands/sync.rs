@@ -1,5 +1,6 @@
 //! `lifeboat sync`: brings to one or more repositories the snapshots that they lack and a sibling has.
 
+use crate::counts::{count, counted};
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{OtherSecrets, Session, processors, seed};
@@ -270,12 +271,19 @@ fn tell_person(
     let would = if dry_run { "would be " } else { "" };
     if r.erasures > 0 {
         out.line(format!(
-            "{} erasures {would}brought: no restore from there brings back what they name",
-            r.erasures
+            "{} {would}brought: no restore from there brings back what they name",
+            count(r.erasures, "erasure")
         ))?;
     }
     if !r.hold_erased.is_empty() {
-        out.warn(format!("{} snapshots that were brought hold erased paths", r.hold_erased.len()));
+        out.warn(format!(
+            "{} erased paths",
+            counted(
+                r.hold_erased.len(),
+                "snapshot that was brought holds",
+                "snapshots that were brought hold"
+            )
+        ));
         out.info(format!("erase them there, too: lifeboat rewrite --reapply -r {}", shell_word(place)));
     }
     for (from, to) in r.copied.iter().filter(|(from, to)| from != to) {
@@ -290,11 +298,11 @@ fn tell_person(
         (Skipped::ForgottenThere, "forgotten there, and stay so"),
         (Skipped::RemovedThere, "removed there, and stay so"),
         (Skipped::UnreadableThere, "hidden there by a record that cannot be read"),
-        (Skipped::Erased, "left out: paths were erased from them, and others stand for them"),
+        (Skipped::Erased, "left out: paths were erased there, and others stand in their place"),
     ] {
         let n = r.skipped.iter().filter(|(_, w)| *w == why).count();
         if n > 0 {
-            out.line(format!("{n} snapshots are {text}"))?;
+            out.line(format!("{} {text}", counted(n, "snapshot is", "snapshots are")))?;
         }
     }
     let place = safe(place).to_string();
@@ -302,21 +310,22 @@ fn tell_person(
         return out.line(format!("{place} has everything already"));
     }
     out.line(format!(
-        "{place}: {} snapshots {would}brought, {} {would}read, {} {would}stored{}",
-        r.copied.len(),
+        "{place}: {} {would}brought, {} {would}read, {} {would}stored{}",
+        count(r.copied.len(), "snapshot"),
         sizes::shown(r.read_bytes),
         sizes::shown(r.stored_bytes),
         if dry_run { String::new() } else { format!(" in {}", time::clock(took)) }
     ))?;
     out.line(format!(
-        "{} packs as they are, {} blocks into new packs",
-        r.whole_packs + r.adopted_packs,
-        r.blocks
+        "{} as they are, {} into new packs",
+        count(r.whole_packs + r.adopted_packs, "pack"),
+        count(r.blocks, "block")
     ))?;
     if dry_run {
         out.line(format!(
-            "about {} requests to the source, {} to the target",
-            r.source_requests, r.target_requests
+            "about {} to the source, {} to the target",
+            count(r.source_requests, "request"),
+            r.target_requests
         ))?;
     }
     Ok(())

@@ -45,7 +45,7 @@ fn a_copy_has_keys_in_common_and_a_password_of_its_own() {
     assert!(dry.contains("would be brought") && dry.contains("requests to the source"), "{dry}");
     assert!(names(&machine, "usb/snapshots").is_empty());
     let out = machine.ok(&["sync", "--from", "repo", "--from-key-file", &key, "--to", "usb", "--read-back"]);
-    assert!(out.contains("1 snapshots brought"), "{out}");
+    assert!(out.contains("1 snapshot brought"), "{out}");
     for folder in ["snapshots", "packs", "trees"] {
         assert_eq!(names(&machine, &format!("usb/{folder}")), names(&machine, &format!("repo/{folder}")));
     }

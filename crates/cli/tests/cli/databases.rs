@@ -99,12 +99,12 @@ fn restored_beside_and_elsewhere(machine: &Machine, server: &postgres::Postgres)
     let (before, database) = (server.sql("shop", sum), ["--database", "shop"]);
     server.sql("shop", "delete from t where n > 10");
     let ran = machine.run(&["restore-db", "shop"]);
-    assert!(ran.code == 1 && ran.err.contains("is not empty: it has 1 tables"), "{}", ran.err);
+    assert!(ran.code == 1 && ran.err.contains("is not empty: it has tables (1)"), "{}", ran.err);
     assert!(ran.err.contains("--replace"), "{}", ran.err);
     let out = machine.ok(&["restore-db", "shop", "--replace", "-n"]);
-    assert_eq!(out, "shop would be replaced: 1 tables\nnothing was changed: this was a dry run\n");
+    assert_eq!(out, "shop would be replaced: 1 table\nnothing was changed: this was a dry run\n");
     let out = machine.ok(&[&["restore-db", "shop", "--as", "shop of then"][..], &database].concat());
-    assert_eq!(out, "shop of then brought back: 1 tables, 50000 rows\n");
+    assert_eq!(out, "shop of then brought back: 1 table, 50000 rows\n");
     assert_eq!(
         (server.sql("shop of then", sum), server.sql("shop", "select count(*) from t")),
         (before.clone(), "10".into())
@@ -195,7 +195,7 @@ fn mariadb_and_sqlite_are_backed_up_beside_one_another() {
 
     server.sql("wiki", "update pages set body = 'vandals'");
     let out = machine.ok(&["restore-db", "wiki", "--database", "wiki", "--as", "then"]);
-    assert_eq!(out, "then brought back: 1 tables, 1 rows\n");
+    assert_eq!(out, "then brought back: 1 table, 1 row\n");
     assert_eq!(server.sql("then", "select body from pages"), "hello");
     assert_eq!(machine.run(&["restore-db", "wiki"]).code, 1);
     machine.ok(&["restore-db", "wiki~1", "--replace"]);

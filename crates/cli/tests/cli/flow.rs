@@ -302,3 +302,58 @@ fn an_interrupt_ends_the_run_and_leaves_no_snapshot() {
     assert!(ran.err.contains("cancelled"), "{}", ran.err);
     assert!(machine.ok(&["snapshots", "-r", "repo"]).ends_with("no snapshots\n"));
 }
+
+#[test]
+fn what_is_gone_is_found_where_it_was_last() {
+    let machine = Machine::with_snapshot();
+    machine.write("src/a", b"second");
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    fs::remove_file(machine.path("src/a")).unwrap();
+    fs::remove_dir_all(machine.path("src/sub")).unwrap();
+    machine.write("src/new", b"new");
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    // Another source that never had them says nothing about them.
+    machine.write("other/file", b"other");
+    machine.ok(&["backup", "-r", "repo", "other"]);
+    for cached in [&[][..], &["--no-cache"]] {
+        let gone = |pattern: &str| {
+            let args = ["find", "--deleted", "-r", "repo", pattern];
+            machine.ok(&[&args[..], cached].concat())
+        };
+        assert_eq!(
+            gone("*"),
+            "in snapshot ID of TIME\n  file ROOT/src/a\n  dir  ROOT/src/sub\n  file ROOT/src/sub/b\n"
+        );
+        assert_eq!(gone("new"), "");
+        assert_eq!(gone("file"), "");
+    }
+    let ran = machine.run(&["find", "--deleted", "--json", "-r", "repo", "a"]);
+    let groups: serde_json::Value = serde_json::from_slice(&ran.raw_out).unwrap();
+    assert_eq!(
+        (groups.as_array().unwrap().len(), &groups[0]["matches"][0]["size"]),
+        (1, &6.into()),
+        "{groups}"
+    );
+}
+
+#[test]
+fn snapshots_are_listed_in_groups() {
+    let machine = Machine::with_snapshot();
+    machine.ok(&["backup", "-r", "repo", "src", "--tag", "a", "--tag", "b"]);
+    machine.write("other/file", b"other");
+    machine.ok(&["backup", "-r", "repo", "other", "-H", "nas"]);
+    let sizes = |by: &str, key: &str| -> Vec<(serde_json::Value, usize)> {
+        let ran = machine.run(&["snapshots", "--json", "-r", "repo", "--group-by", by]);
+        let groups: serde_json::Value = serde_json::from_slice(&ran.raw_out).unwrap();
+        let groups = groups.as_array().unwrap().iter();
+        groups.map(|g| (g["group_key"][key].clone(), g["snapshots"].as_array().unwrap().len())).collect()
+    };
+    let mut by_source: Vec<usize> = sizes("source", "paths").iter().map(|(_, n)| *n).collect();
+    by_source.sort();
+    assert_eq!(by_source, [1, 2]);
+    assert!(sizes("machine", "hostname").contains(&("nas".into(), 1)));
+    assert_eq!(sizes("tag", "tags"), [(serde_json::json!([]), 2), (serde_json::json!(["a", "b"]), 1)]);
+    let shown = machine.ok(&["snapshots", "-r", "repo", "--group-by", "machine"]);
+    assert_eq!(shown.lines().filter(|line| line.starts_with("id ")).count(), 2, "{shown}");
+    assert!(shown.lines().any(|line| line == "nas"), "{shown}");
+}

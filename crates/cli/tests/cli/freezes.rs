@@ -131,7 +131,7 @@ fn a_run_that_is_killed_leaves_a_snapshot_that_the_next_one_releases() {
     assert_eq!(disk.snapshots().len(), 1);
     let ran = machine.run(&["run", "daily"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(format!("{}{}", ran.out, ran.err).contains("released 1 snapshots"), "{}{}", ran.out, ran.err);
+    assert!(format!("{}{}", ran.out, ran.err).contains("released 1 snapshot"), "{}{}", ran.out, ran.err);
     assert_eq!(disk.snapshots(), Vec::<String>::new());
     let files = machine.ok(&["ls", "latest", "--tag", "source:disk", "--recursive"]);
     assert!(!files.contains(".lifeboat-"), "{files}");

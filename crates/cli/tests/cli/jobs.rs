@@ -213,7 +213,7 @@ fn the_configuration_is_checked_and_shown() {
     let ran = machine.run(&["config", "check"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("warning: no copy of src, words is in another building"), "{}", ran.out);
-    assert!(ran.out.contains("can be used: 2 sources, 2 repositories, 1 jobs"), "{}", ran.out);
+    assert!(ran.out.contains("can be used: 2 sources, 2 repositories, 1 job"), "{}", ran.out);
     let shown = machine.run(&["config", "show"]);
     assert!(
         shown.out.contains("[repositories.main]") && shown.out.contains("# source src (normal):"),

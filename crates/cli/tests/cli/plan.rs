@@ -310,7 +310,7 @@ fn a_deleted_file_comes_back_by_the_plan() {
     let file = world.path("src/sub/b").display().to_string();
     let md = md_of_source(&plan(&world), "src");
     let seen = world.follow(&md, "A deleted file", &[("FILE", &file)]);
-    assert!(seen.contains("restored 1 files"), "{seen}");
+    assert!(seen.contains("restored 1 file"), "{seen}");
     assert_eq!(world.read("src/sub/b"), "world\n");
     assert_eq!(world.read("follow/older-version/b"), "world\n");
 }

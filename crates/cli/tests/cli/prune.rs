@@ -33,7 +33,7 @@ fn a_dry_run_foretells_and_changes_nothing() {
     let urgent = ["--undo-window", "0", "--grace", "0"];
     let foretold = prune(&machine, &[&urgent[..], &["-n"]].concat());
     assert_eq!(foretold.code, 0, "{}", foretold.err);
-    assert!(foretold.out.starts_with("would remove 1 forgotten snapshots\n"), "{}", foretold.out);
+    assert!(foretold.out.starts_with("would remove 1 forgotten snapshot\n"), "{}", foretold.out);
     assert!(foretold.out.contains("\nwould free "), "{}", foretold.out);
     assert_eq!(snapshots(&machine), 2);
     let told = summary(&prune(&machine, &[&urgent[..], &["-n", "--json"]].concat()));
@@ -53,7 +53,7 @@ fn within_the_undo_window_nothing_goes() {
     let machine = with_garbage();
     let ran = prune(&machine, &[]);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let first = "1 forgotten snapshots can still be brought back (forget --undo)\n";
+    let first = "1 forgotten snapshot can still be brought back (forget --undo)\n";
     assert!(ran.out.starts_with(first), "{}", ran.out);
     assert!(ran.out.ends_with("freed 0 B (0 packs)\n"), "{}", ran.out);
     assert_eq!(snapshots(&machine), 2);
@@ -71,7 +71,7 @@ fn what_is_too_new_to_go_is_said_and_goes_when_it_is_asked_for() {
     machine.ok(&["backup", "-r", "repo", "src"]);
     machine.ok(&["forget", "-r", "repo", "latest~1"]);
     let ran = prune(&machine, &["--undo-window", "0"]);
-    assert!(ran.out.starts_with("removed 1 forgotten snapshots\n"), "{}", ran.out);
+    assert!(ran.out.starts_with("removed 1 forgotten snapshot\n"), "{}", ran.out);
     assert!(ran.out.contains(" are unused but too new: a backup may be about to use them\n"), "{}", ran.out);
     let ran = prune(&machine, &["--undo-window", "0", "--grace", "0"]);
     assert_eq!(ran.code, 0, "{}", ran.err);

@@ -76,7 +76,7 @@ fn a_policy_says_why_each_snapshot_stays() {
     );
     assert_eq!(visible(&machine, &all), [2, 3, 4, 5]);
     let again = machine.ok(&["forget", "-r", "repo", "--policy", "1 2d 3m"]);
-    assert!(again.ends_with("\nall 4 snapshots stay\n"), "{again}");
+    assert!(again.ends_with("\nnothing to forget: 4 snapshots stay\n"), "{again}");
 }
 
 #[test]

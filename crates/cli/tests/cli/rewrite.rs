@@ -122,7 +122,7 @@ fn a_copy_that_was_away_learns_of_it_and_brings_nothing_back() {
     assert!(ids(&machine, "repo").iter().all(|id| !holds(&machine, "repo", id)));
     let old = ids(&machine, "second")[2].clone();
     let there = run(&machine, 0, &["sync", "--from", "repo", "--to", "second"]);
-    assert!(there.out.contains("1 erasures brought"), "{}", there.out);
+    assert!(there.out.contains("1 erasure brought"), "{}", there.out);
     machine.ok(&["restore", &old, "-r", "second", "--target", "back"]);
     assert!(!walk(&machine.path("back")).iter().any(|path| path.ends_with("diary")));
     run(&machine, 0, &["rewrite", "--reapply", "-r", "second"]);
@@ -132,7 +132,7 @@ fn a_copy_that_was_away_learns_of_it_and_brings_nothing_back() {
     machine.ok(&["backup", "-r", "third", "src", "--time", "2020-01-01 00:00"]);
     let ran = run(&machine, 0, &["sync", "--from", "third", "--to", "repo"]);
     assert!(
-        ran.err.contains("1 snapshots that were brought hold erased paths") && ran.err.contains("--reapply"),
+        ran.err.contains("1 snapshot that was brought holds erased paths") && ran.err.contains("--reapply"),
         "{}",
         ran.err
     );

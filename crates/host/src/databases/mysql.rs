@@ -294,7 +294,7 @@ pub fn restore(
         let exists = there.iter().any(|other| other == name);
         let tables = if exists { client.tables(name)? } else { 0 };
         if tables > 0 && !what.replace {
-            return Err(not_empty(name, &format!("it has {tables} tables")));
+            return Err(not_empty(name, &format!("it has tables ({tables})")));
         }
         occupied.push((exists, tables > 0));
     }
@@ -415,9 +415,9 @@ impl Client<'_> {
         tool.feed(&mut |input| files.write(&path, input).map(|_| ()))?;
         let tables = self.tables(name)?;
         match database.tables {
-            Some(dumped) if tables < dumped => Err(io::Error::other(format!(
-                "{name:?} has {tables} tables after it was loaded, it had {dumped} when it was dumped"
-            ))),
+            Some(dumped) if tables < dumped => {
+                Err(io::Error::other(format!("{name:?} has {tables} of {dumped} tables after it was loaded")))
+            }
             _ => Ok(()),
         }
     }

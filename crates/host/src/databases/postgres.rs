@@ -297,7 +297,7 @@ impl Client<'_> {
         let tables = if place.exists { self.tables(place.name)? } else { 0 };
         place.replaced = tables > 0;
         match place.replaced && !what.replace {
-            true => Err(not_empty(place.name, &format!("it has {tables} tables"))),
+            true => Err(not_empty(place.name, &format!("it has tables ({tables})"))),
             false => Ok(place),
         }
     }
@@ -405,9 +405,9 @@ impl Client<'_> {
         tool.feed(&mut |input| files.write(&path, input).map(|_| ()))?;
         let (tables, rows) = self.count_rows(name)?;
         match database.tables {
-            Some(dumped) if tables < dumped => Err(io::Error::other(format!(
-                "{name:?} has {tables} tables after it was loaded, the dump has {dumped}"
-            ))),
+            Some(dumped) if tables < dumped => {
+                Err(io::Error::other(format!("{name:?} has {tables} of {dumped} tables after it was loaded")))
+            }
             _ => Ok((tables, rows)),
         }
     }

@@ -235,7 +235,7 @@ pub fn restore(
         Target::Server(server) => {
             let keys = count_keys(server)?;
             if keys > 0 && !what.replace {
-                return Err(not_empty("redis", &format!("it has {keys} keys")));
+                return Err(not_empty("redis", &format!("it has keys ({keys})")));
             }
             if what.dry_run {
                 return restored(database.tables.unwrap_or(0), keys > 0);

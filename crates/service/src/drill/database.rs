@@ -6,6 +6,7 @@
 
 use super::{Asserted, DrillOutcome};
 use crate::config::{Config, Drill, Source as Described};
+use crate::counts::count;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::restore_db::{Brought, Target, Way, bring_back};
 use engine::contents::StoredFiles;
@@ -331,7 +332,7 @@ fn judge(
                 .map_err(|e| Failure::new(Exit::Failed, "the data files hold no databases").because(e))?;
             outcome.asserts.push(Asserted {
                 question: "does a server start on the data files?".into(),
-                answer: format!("it has {} databases", names.len()),
+                answer: format!("it has {}", count(names.len(), "database")),
                 ok: true,
             });
             let there: Vec<There> = names.into_iter().map(|name| There { at: name.clone(), name }).collect();
@@ -356,7 +357,7 @@ fn judge(
 }
 
 fn is_whole(dumped: &host::databases::Database, restored: &Restored) -> Asserted {
-    let rows = restored.rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+    let rows = restored.rows.map(|rows| format!(", {}", count(rows, "row"))).unwrap_or_default();
     let (ok, expected) = match dumped.tables {
         // Tables of extensions may have nothing to dump, so there can be more.
         Some(tables) if tables > restored.tables => (false, format!(", and {tables} were saved")),
@@ -364,7 +365,7 @@ fn is_whole(dumped: &host::databases::Database, restored: &Restored) -> Asserted
     };
     Asserted {
         question: format!("did {} come back whole?", dumped.name),
-        answer: format!("{} tables{rows}{expected}", restored.tables),
+        answer: format!("{}{rows}{expected}", count(restored.tables, "table")),
         ok,
     }
 }

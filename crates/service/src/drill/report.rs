@@ -3,6 +3,7 @@
 
 use super::choose::SourceKey;
 use super::evidence::{Drilled, Evidence, ResultWord};
+use crate::counts::count;
 use crate::display::safe;
 use crate::page::{Bar, chart, escape, page, table};
 use crate::{sizes, time};
@@ -262,7 +263,13 @@ fn row(d: &Drilled) -> Vec<String> {
             day(e.snapshot_time),
             e.age.as_str()
         ),
-        format!("part {} of {}<br>{} files, {}", e.part.k + 1, e.part.of, e.files, sizes::shown(e.bytes)),
+        format!(
+            "part {} of {}<br>{}, {}",
+            e.part.k + 1,
+            e.part.of,
+            count(e.files, "file"),
+            sizes::shown(e.bytes)
+        ),
         format!(
             "{} hashed, {} attributes, {} live files",
             sizes::shown(e.bytes_hashed),
@@ -294,7 +301,7 @@ fn verdict(e: &Evidence) -> String {
 /// One drill in one line.
 pub fn summary(e: &Evidence) -> String {
     let mut text = format!(
-        "{}: part {} of {}, {} files, {}, in {:.1} s; all of it in about {}",
+        "{}: part {} of {}, {}, {}, in {:.1} s; all of it in about {}",
         e.result.as_str(),
         e.part.k + 1,
         e.part.of,

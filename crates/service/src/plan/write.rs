@@ -4,6 +4,7 @@
 //! are escaped everywhere, markup where there is any.
 
 use super::{Called, Disaster, Held, Instruction, Plan, PlanPlace, Returning};
+use crate::counts::count;
 use crate::display::safe;
 use crate::page::{escape, page, table};
 use crate::posture::span_words;
@@ -81,7 +82,7 @@ fn returning(at: usize, back: &Returning) -> Vec<String> {
         false => format!("{from}; else {}", otherwise.join(", ")),
     };
     let size = back.from.as_ref().map_or(String::new(), |held| {
-        let files = if held.files == 1 { "1 file".into() } else { format!("{} files", held.files) };
+        let files = count(held.files, "file");
         format!("{files}, {}", sizes::shown(held.bytes))
     });
     let time = match &back.takes {

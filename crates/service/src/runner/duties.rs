@@ -5,6 +5,7 @@ use super::{Runner, Step, Trigger, worse};
 use crate::audit::{self, Author};
 use crate::catalog::{Duty, RunId, Verification};
 use crate::config::values::Share;
+use crate::counts::{count, counted};
 use crate::failure::{Exit, Failure, Outcome};
 use format::log::LogKind;
 use repo::attest;
@@ -194,7 +195,11 @@ impl Runner {
         report.findings = seen.findings.iter().map(|f| format!("{}: {}", f.what, f.why)).collect();
         if damaged > 0 {
             report.exit = worse(report.exit, Exit::Damage);
-            report.error = Some(format!("{damaged} objects are damaged or missing: {}", report.findings[0]));
+            report.error = Some(format!(
+                "{} damaged or missing: {}",
+                counted(damaged, "object is", "objects are"),
+                report.findings[0]
+            ));
         } else if seen.packs_read == seen.packs {
             let list = self.opener.snapshots(&target.place, &target.opened.repo)?;
             report.verified_snapshots = list.visible().map(|snapshot| snapshot.id.hex()).collect();
@@ -225,9 +230,11 @@ fn read_share(share: Share) -> ReadShare {
 fn judge_prune(report: &PruneReport, error: &mut Option<String>) -> Exit {
     let (exit, why) = match report {
         r if !r.doubts.is_empty() => (Exit::Damage, format!("nothing was deleted: {}", r.doubts[0])),
-        r if !r.damaged.is_empty() => (Exit::Damage, format!("{} packs are damaged", r.damaged.len())),
+        r if !r.damaged.is_empty() => {
+            (Exit::Damage, counted(r.damaged.len(), "pack is", "packs are") + " damaged")
+        }
         r if r.refused_packs > 0 => {
-            (Exit::Refused, format!("the storage would not delete {} packs", r.refused_packs))
+            (Exit::Refused, format!("the storage would not delete {}", count(r.refused_packs, "pack")))
         }
         r if r.ran_out_of_space => (Exit::NoSpace, "the place is too full to rewrite all packs".to_string()),
         _ => return Exit::Ok,

@@ -4,6 +4,7 @@ use super::request::{Made, Target};
 use super::{Runner, Step, worse};
 use crate::catalog::{NewRun, RunId, RunResult, SourceResult};
 use crate::config::{Hook, HookEvent, Job, OnFailure};
+use crate::counts::count;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::hooks::{self, Ended};
 use engine::backup::CopyState;
@@ -339,7 +340,7 @@ impl JobRun<'_> {
                 )),
             ),
             (None, 0) => (Exit::Ok, None),
-            (None, n) => (Exit::Partial, Some(format!("{n} paths could not be read"))),
+            (None, n) => (Exit::Partial, Some(format!("{} could not be read", count(n, "path")))),
         };
         let result = match (&made.suspicion, exit) {
             (Some(_), _) => RunResult::Failed,

@@ -5,6 +5,7 @@ use crate::config::sources::{
     BlockSource, CommandSource, Common, FilesSource, Freeze, SystemPart, SystemSource,
 };
 use crate::config::{Config, Source as Described};
+use crate::counts::counted;
 use crate::display::DisplayName;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::open::Opener;
@@ -110,7 +111,10 @@ fn release_what_was_left(state: &Path, opener: &Opener) -> Outcome<()> {
     let cleaned = cleaned.map_err(|e| local("cannot look for snapshots that were left behind", e))?;
     if cleaned.released > 0 {
         let count = cleaned.released;
-        opener.person.info(&format!("released {count} snapshots of file systems that a run left behind"));
+        opener.person.info(&format!(
+            "released {} that a run left behind",
+            counted(count, "snapshot of a file system", "snapshots of file systems")
+        ));
     }
     for why in cleaned.failed {
         opener.person.warn(&format!("a snapshot that was left behind could not be released: {why}"));

@@ -2,6 +2,7 @@
 
 use super::Args;
 use crate::commands::init::{self, Family, NewKeys};
+use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{Opened, Session};
@@ -172,9 +173,10 @@ impl Targets {
                 CopyState::Completed { snapshots: 1 } => {
                     session.out.human(format!("copy     {place}: completed from another copy"))?;
                 }
-                CopyState::Completed { snapshots } => session
-                    .out
-                    .human(format!("copy     {place}: caught up, {snapshots} snapshots from another copy"))?,
+                CopyState::Completed { snapshots } => session.out.human(format!(
+                    "copy     {place}: caught up, {} from another copy",
+                    count(*snapshots, "snapshot")
+                ))?,
                 CopyState::Behind(why) => {
                     session
                         .out

@@ -1,6 +1,7 @@
 //! A check of several copies: each by itself, then what they can do for one another.
 
 use super::{Checked, check_one, short};
+use crate::counts::{count, counted};
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Outcome};
 use crate::session::Session;
@@ -78,16 +79,20 @@ fn tell_help(session: &Session, hurt: &Copy<'_>, copies: &[Copy<'_>]) -> Outcome
                 "pieces_asked": pieces.len(), "pieces_whole": whole.len(),
             }))?,
             false => session.out.human(format!(
-                "{} has {} of {} damaged pieces of {} whole",
+                "{} has {} of {} of {} whole",
                 safe(&helper),
                 whole.len(),
-                pieces.len(),
+                count(pieces.len(), "damaged piece"),
                 safe(&name)
             ))?,
         }
     }
     if !missing.is_empty() && !others.is_empty() {
-        let what = format!("{} damaged pieces of {} are whole in no copy", missing.len(), safe(&hurt.name()));
+        let what = format!(
+            "{} of {} whole in no copy",
+            counted(missing.len(), "damaged piece", "damaged pieces"),
+            safe(&hurt.name())
+        );
         session.out.warn(what);
     }
     let from: Vec<String> = others.iter().map(|other| format!("-r {}", shell_word(&other.name()))).collect();
@@ -115,9 +120,9 @@ fn tell_differences(session: &Session, copies: &[Copy<'_>]) {
         let lacking: Vec<&&Snapshot> = all.values().filter(|s| !is_known(&s.id)).collect();
         let Some(newest) = lacking.iter().max_by_key(|s| (s.time, s.id)) else { continue };
         session.out.info(format!(
-            "{} lacks {} snapshots that another copy has, the newest: {} {}",
+            "{} lacks {} that another copy has, the newest: {} {}",
             safe(&copy.name()),
-            lacking.len(),
+            count(lacking.len(), "snapshot"),
             short(&newest.id),
             time::shown(newest.time)
         ));

@@ -6,6 +6,7 @@ mod undo;
 use super::prune::{How, prune_and_tell};
 use super::snapshots::{columns, record_object};
 use crate::audit;
+use crate::counts::{count, counted};
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome};
 use crate::known::{self, Known, refusal};
@@ -300,9 +301,9 @@ fn tell_decision(
     let forgotten = verdicts().count() - kept;
     session.out.line("")?;
     session.out.line(match (forgotten, args.dry_run) {
-        (0, _) => format!("all {kept} snapshots stay"),
-        (n, true) => format!("{kept} snapshots would stay, {n} would be forgotten"),
-        (n, false) => format!("{kept} snapshots stay, {n} forgotten"),
+        (0, _) => format!("nothing to forget: {}", counted(kept, "snapshot stays", "snapshots stay")),
+        (n, true) => format!("{} would stay, {n} would be forgotten", count(kept, "snapshot")),
+        (n, false) => format!("{}, {n} forgotten", counted(kept, "snapshot stays", "snapshots stay")),
     })?;
     if forgotten > 0 && !args.dry_run {
         session.out.info("see what can be brought back with: lifeboat forget --undo");

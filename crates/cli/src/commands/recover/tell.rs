@@ -3,6 +3,7 @@
 use super::keys::Given;
 use super::{Args, Brought, Here};
 use crate::commands::snapshots::columns;
+use crate::counts::{count, counted};
 use crate::display::{safe, shell_word};
 use crate::error::Outcome;
 use crate::session::Session;
@@ -122,14 +123,10 @@ fn row(list: &List<'_>, i: usize, back: &Back, now: i64) -> [String; 7] {
         name,
         back.kind.clone(),
         format!("{} {}", snapshot.short_id(), age_words(snapshot.time.secs, now)),
-        format!("{}, {}", files(back.files()), sizes::shown(back.bytes())),
+        format!("{}, {}", count(back.files(), "file"), sizes::shown(back.bytes())),
         format!("{takes}{late}"),
         safe(&back.why).to_string(),
     ]
-}
-
-fn files(n: u64) -> String {
-    if n == 1 { "1 file".into() } else { format!("{n} files") }
 }
 
 /// The command of what somebody must bring back by hand.
@@ -225,18 +222,18 @@ pub(super) fn restored(
     }
     let did = if args.dry_run { "would be back" } else { "is back" };
     let mut text = format!(
-        "{} {did}: {} files and {} others, {} in {}",
+        "{} {did}: {} and {}, {} in {}",
         safe(&back.name),
-        o.files_restored,
-        o.others_restored,
+        count(o.files_restored, "file"),
+        count(o.others_restored, "other"),
         sizes::shown(o.bytes_written),
         time::clock(took)
     );
     if o.files_unchanged > 0 {
-        text.push_str(&format!("; {} files were right already", o.files_unchanged));
+        text.push_str(&format!("; {} right already", counted(o.files_unchanged, "file was", "files were")));
     }
     if o.problems > 0 {
-        text.push_str(&format!("; {} paths could NOT be restored completely", o.problems));
+        text.push_str(&format!("; {} could NOT be restored completely", count(o.problems, "path")));
     }
     session.out.line(text)
 }

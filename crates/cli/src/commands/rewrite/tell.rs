@@ -1,6 +1,7 @@
 //! What `rewrite` tells: what became of each snapshot, and what remains where until when.
 
 use super::{Copy, Fate, shown_paths};
+use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Outcome};
 use crate::session::{Opened, Session};
@@ -118,7 +119,7 @@ pub(super) fn tell_not_reached(session: &Session, places: &[NotReached]) -> Outc
 }
 
 fn fate_line(id: &str, fate: &Fate) -> String {
-    let out = |l: &LeftOut| format!("{} files, {}", l.files, sizes::shown(l.bytes));
+    let out = |l: &LeftOut| format!("{}, {}", count(l.files, "file"), sizes::shown(l.bytes));
     match fate {
         Fate::Replaced { new, left_out } => {
             format!("snapshot {id} is now {} without {}", &new.hex()[..8], out(left_out))
@@ -162,10 +163,10 @@ pub(super) fn list(session: &Session, opened: &Opened) -> Outcome<()> {
                 format!(" ({})", safe(&erasure.reason))
             };
             session.out.line(format!(
-                "{}  {}  {} snapshots replaced, by {}{reason}",
+                "{}  {}  {} replaced, by {}{reason}",
                 time::shown(erasure.time),
                 shown_paths(&erasure),
-                erasure.replaced.len(),
+                count(erasure.replaced.len(), "snapshot"),
                 safe(&erasure.by)
             ))?;
         }

@@ -1,6 +1,7 @@
 //! The first run of every job, and some files of it brought back.
 
 use super::super::run;
+use crate::counts::{count, counted};
 use crate::display::safe;
 use crate::error::{Exit, Outcome, local};
 use crate::folders;
@@ -51,16 +52,17 @@ fn prove(
         }))?;
     } else if !session.out.quiet {
         session.out.line(format!(
-            "brought {} files of {source} back from {repository} and read them again: {} are the same as the originals byte for byte",
-            proof.files, proof.same_as_live
+            "brought {} of {source} back from {repository} and read them again: {} the same as the originals byte for byte",
+            count(proof.files, "file"),
+            counted(proof.same_as_live, "is", "are")
         ))?;
     }
     match &proof.wrong[..] {
         [] => Ok(Exit::Ok),
         [first, ..] => {
             session.out.warn(format!(
-                "{} files did not come back as they were: {}",
-                proof.wrong.len(),
+                "{} did not come back as it should: {}",
+                count(proof.wrong.len(), "file"),
                 safe(&first.display().to_string())
             ));
             Ok(Exit::DrillFailed)
