@@ -48,6 +48,11 @@ pub fn refill(repo: &Repo, packs: u64, seed: &mut Seed) -> RepoResult<bool> {
     Ok(false)
 }
 
+/// Whether the reserve is there. Where it is not, somebody met the end of the space since the last maintenance.
+pub(crate) fn is_there(repo: &Repo) -> RepoResult<bool> {
+    found_bytes(repo, &names::name(names::RESERVE)).map(|bytes| bytes > 0)
+}
+
 /// How long the reserve is; 0 if there is none.
 fn found_bytes(repo: &Repo, name: &ObjectName) -> RepoResult<u64> {
     match repo.store().stat(name) {

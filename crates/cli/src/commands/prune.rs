@@ -4,7 +4,7 @@ use crate::counts::{count, counted};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::{Opened, Session, processors, seed};
 use crate::{durations, sizes, time};
-use ::repo::prune::{PruneOptions, PruneReport, Stage, URGENT_UNUSED_SHARE, UnusedLimit, prune};
+use ::repo::prune::{PruneOptions, PruneReport, Stage, UnusedLimit, prune};
 use ::repo::writer::WriterOptions;
 use format::id::SnapshotId;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -46,7 +46,7 @@ pub(crate) struct How {
     #[arg(long, value_name = "TIME")]
     dead_after: Option<String>,
     /// Rewrite packs until no more than this is unused: 5%, 10G, or unlimited [default: what is worth its
-    /// cost; 1% where --grace is 0]
+    /// cost; where --grace is 0, 1% and, unless the place is full, what is too costly to take out of its block]
     #[arg(long, value_name = "LIMIT")]
     max_unused: Option<String>,
     /// Rewrite at most so many bytes [default: a tenth of what is stored; all of it where --grace is 0]
@@ -76,7 +76,7 @@ impl How {
             dead_after: time(&self.dead_after, usual.dead_after)?,
             unused: match self.max_unused.as_deref() {
                 Some(text) => unused(text)?,
-                None if grace.is_zero() => UnusedLimit::Share(URGENT_UNUSED_SHARE),
+                None if grace.is_zero() => UnusedLimit::Urgent,
                 None => UnusedLimit::Worthwhile,
             },
             repack_bytes_max: repack.or(grace.is_zero().then_some(u64::MAX)),

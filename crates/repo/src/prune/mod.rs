@@ -27,7 +27,7 @@ mod run;
 mod sessions;
 mod usage;
 
-pub use plan::{URGENT_UNUSED_SHARE, UnusedLimit};
+pub use plan::UnusedLimit;
 
 use crate::error::RepoResult;
 use crate::index::PackListing;
@@ -92,7 +92,7 @@ impl PruneOptions {
         PruneOptions {
             undo_window: Duration::ZERO,
             grace: Duration::ZERO,
-            unused: UnusedLimit::Share(URGENT_UNUSED_SHARE),
+            unused: UnusedLimit::Urgent,
             ..PruneOptions::new(time)
         }
     }
@@ -232,6 +232,7 @@ impl Run<'_> {
         if !self.options.dry_run {
             self.delete_condemned(ripe)?;
         }
+        self.is_tight = self.options.unused == UnusedLimit::Urgent && !reserve::is_there(self.repo())?;
         let reader = self.reader;
         let usage = reader.with_index_read(|index| {
             let whole = self.whole_shares();
@@ -289,6 +290,8 @@ impl Run<'_> {
                 self.delete_condemned(&packs)?;
             }
         }
+        // The trees were walked; what is under way now is what is moved.
+        self.reader.let_go_of_blocks();
         self.rewrite(usage, &plan.doubles)?;
         self.rewrite(usage, &plan.rewrite)
     }

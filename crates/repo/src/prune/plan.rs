@@ -23,13 +23,16 @@ const SMALL_PACKS_MIN: usize = 10;
 
 /// The share of everything needed that may stay unused where space is wanted at once, and moving what is
 /// needed is its price.
-pub const URGENT_UNUSED_SHARE: f64 = 0.01;
+const URGENT_UNUSED_SHARE: f64 = 0.01;
 
 /// How much garbage may stay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UnusedLimit {
     /// What is not worth its cost, by the rule of this module.
     Worthwhile,
+    /// For space that is wanted at once: a hundredth of what is needed; and, unless the place is full, what lies
+    /// in blocks that are needed but for a twentieth: twenty bytes would be compressed again for each one freed.
+    Urgent,
     /// This share of everything needed, from 0 to 1.
     Share(f64),
     /// So many bytes.
@@ -141,6 +144,7 @@ fn choose_rewrites(plan: &mut Plan, all: &[PackUse], mut partly: Vec<PackUse>, r
     let needed: u64 = all.iter().map(|pack| pack.needed_bytes.min(pack.block_bytes)).sum();
     let limit = match rules.unused {
         UnusedLimit::Worthwhile => None,
+        UnusedLimit::Urgent => Some((needed as f64 * URGENT_UNUSED_SHARE) as u64),
         UnusedLimit::Share(share) => Some((needed as f64 * share) as u64),
         UnusedLimit::Bytes(bytes) => Some(bytes),
         UnusedLimit::Unlimited => Some(u64::MAX),

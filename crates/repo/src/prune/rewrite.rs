@@ -24,6 +24,8 @@ use storage::ErrorKind;
 /// A partly needed block is moved as it is when this share of its blobs is needed, so that the garbage it
 /// carries stays below the share at which its new pack would be rewritten.
 const WHOLE_SHARE: f64 = 0.85;
+/// The same where space is wanted at once.
+const URGENT_WHOLE_SHARE: f64 = 0.95;
 /// Bytes of packs in one batch. What a batch replaces can be deleted before the next begins, so a place needs
 /// no more room than this beside what it holds.
 const BATCH_BYTES: u64 = 1 << 30;
@@ -188,7 +190,11 @@ impl Run<'_> {
 
     /// Contents can be taken apart only by who can open them. Where a limit was set, no garbage is carried.
     pub(super) fn whole_shares(&self) -> WholeShares {
-        let share = if self.options.unused == UnusedLimit::Worthwhile { WHOLE_SHARE } else { 1.0 };
+        let share = match self.options.unused {
+            UnusedLimit::Worthwhile => WHOLE_SHARE,
+            UnusedLimit::Urgent if !self.is_tight => URGENT_WHOLE_SHARE,
+            _ => 1.0,
+        };
         let data = if self.repo().capability() == Capability::Owner { share } else { 0.0 };
         WholeShares { data, tree: share }
     }

@@ -39,6 +39,8 @@ pub(super) struct Run<'a> {
     pub(super) unexplained: Packs,
     /// Snapshots that a dry run would have removed.
     pub(super) would_remove: BTreeSet<SnapshotId>,
+    /// Whether the place may be full: then every byte counts, whatever it costs.
+    pub(super) is_tight: bool,
     progress: &'a mut dyn FnMut(Stage, u64, u64),
 }
 
@@ -62,6 +64,7 @@ impl<'a> Run<'a> {
             now: None,
             unexplained: Packs::new(),
             would_remove: BTreeSet::new(),
+            is_tight: false,
             progress,
         }
     }

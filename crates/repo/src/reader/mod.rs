@@ -279,6 +279,11 @@ impl Reader {
         Some(block)
     }
 
+    /// Lets go of the decoded blocks that are kept because they might be read again.
+    pub(crate) fn let_go_of_blocks(&self) {
+        unpoisoned(self.blocks.lock()).clear();
+    }
+
     /// Fetches and decodes a block without keeping it.
     pub fn fetch_block(&self, place: &Location) -> RepoResult<OpenBlock> {
         self.must_answer()?;

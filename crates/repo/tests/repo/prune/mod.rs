@@ -4,12 +4,14 @@ mod crash;
 mod races;
 mod turns;
 
+use format::config::Parameters;
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;
 use repo::cache::Cache;
 use repo::check::{CheckOptions, ReadShare, check};
 use repo::prune::{PruneOptions, PruneReport, UnusedLimit, prune};
 use repo::reader::Reader;
+use repo::reserve;
 use repo::seed::Seed;
 use repo::snapshots::{SnapshotList, forget};
 use repo::workers::Workers;
@@ -353,6 +355,32 @@ fn limits_are_kept() {
     assert!(little.read_bytes <= 60_000 && little.rewritten_packs < all.rewritten_packs, "{little:?}");
 }
 
+/// Of four hundred files in blocks of many, three in a hundred have a version that nobody needs any more.
+#[test]
+fn blocks_that_are_nearly_all_needed_are_taken_apart_only_where_the_place_is_full() {
+    let stored_after = |is_full: bool| {
+        let world = World::with_parameters(1, Parameters::default());
+        let mut dice = Dice::new(3);
+        let mut contents = || (0..4000).map(|_| dice.below(256) as u8).collect::<Vec<u8>>();
+        let mut files: Files = (0..400).map(|n| (format!("file-{n:03}"), contents())).collect();
+        let first = backup(&world.reader().unwrap(), &files, &Backup::new(1)).unwrap();
+        (20..400).step_by(33).for_each(|n| _ = files.insert(format!("file-{n:03}"), contents()));
+        let options = Backup { parent: Some(&first.snapshot), ..Backup::new(2) };
+        let second = backup(&world.reader().unwrap(), &files, &options).unwrap();
+        bury(&world, &first.snapshot);
+        let repo = world.open().unwrap();
+        match is_full {
+            true => assert!(!reserve::release(&repo).unwrap(), "a new world has none"),
+            false => assert!(reserve::refill(&repo, 1, &mut Seed::new([9; 32])).unwrap()),
+        }
+        run(&world, &PruneOptions { unused: UnusedLimit::Urgent, ..urgent() });
+        assert_whole(&world, &[&(second.snapshot, files)], "after an urgent prune");
+        stored_bytes(&world)
+    };
+    let (full, roomy) = (stored_after(true), stored_after(false));
+    assert!(full + 8_000 < roomy && roomy < full + full / 20, "{full} {roomy}");
+}
+
 #[test]
 fn a_maintainer_prunes_without_reading_contents() {
     let world = World::new(1);
@@ -386,7 +414,7 @@ fn run_as_maintainer(world: &World, options: &PruneOptions) -> PruneReport {
 #[test]
 fn what_was_cleaned_once_is_clean() {
     for unused in
-        [UnusedLimit::Worthwhile, UnusedLimit::Share(0.01), UnusedLimit::Share(0.0), UnusedLimit::Share(0.1)]
+        [UnusedLimit::Worthwhile, UnusedLimit::Urgent, UnusedLimit::Share(0.0), UnusedLimit::Share(0.1)]
     {
         for maintain in [false, true] {
             let world = World::new(1);
