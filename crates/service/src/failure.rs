@@ -221,6 +221,11 @@ impl From<StoreError> for Failure {
 const NO_SPACE: &str =
     "free some space there, then run the same command again: nothing stored so far is lost";
 
+/// Whether this program refused, not the place; why says what to do.
+fn is_ours(error: &StoreError) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<storage::Refusal>())
+}
+
 /// What helps when a place refuses.
 fn hint_of_store(kind: ErrorKind, location: &str) -> Option<String> {
     let place = shell_word(location);
@@ -260,6 +265,7 @@ impl From<RepoError> for Failure {
             RepoError::NoSnapshot(_) | RepoError::AmbiguousSnapshot(..) => {
                 Some("list them with: lifeboat snapshots".to_string())
             }
+            RepoError::Store { source, .. } if is_ours(source) => None,
             RepoError::Store { location, source } => hint_of_store(source.kind(), location),
             RepoError::Object { source: FormatError::TooNew { .. }, .. } => Some(
                 "install the newest version of lifeboat; nothing is wrong with the repository".to_string(),

@@ -248,14 +248,27 @@ impl Opener {
         Ok(self.adopt(self.guarded(repo), credential))
     }
 
-    /// Leaves the writing to the machine that the configuration names.
+    /// Leaves the writing to the machine that the configuration names, and to the place that was copied.
     fn guarded(&self, repo: Repo) -> Repo {
-        match OnlyWriter::of(repo.parameters()) {
-            Some(only) if WriterState::known(&self.folders.state) != Some(only.writer) => {
-                repo.with_store(Arc::new(ReadOnlyStore::new(repo.store().clone(), only.refusal())))
-            }
-            _ => repo,
+        let only = OnlyWriter::of(repo.parameters())
+            .filter(|only| WriterState::known(&self.folders.state) != Some(only.writer));
+        match only.map(|only| only.refusal()).or_else(|| self.refusal_of_clone(&repo)) {
+            Some(why) => repo.with_store(Arc::new(ReadOnlyStore::new(repo.store().clone(), why))),
+            None => repo,
         }
+    }
+
+    /// Why nothing is written to a repository that was copied file by file, while the other one is there.
+    fn refusal_of_clone(&self, repo: &Repo) -> Option<String> {
+        let here = repo.location();
+        let original = seen_places::original(&self.folders, &here, &repo.identity().repo)?;
+        let original = original.display().to_string();
+        let (shown, word) = (safe(&original), shell_word(&original));
+        Some(format!(
+            "this is {shown} copied file by file, and whatever is written here would make that one look out of date. \
+             A copy of its own is made with: lifeboat init -r NEW --copy-of {word} && lifeboat sync --from {word} --to NEW; \
+             if {shown} is not used any more, move it away or delete it"
+        ))
     }
 
     /// Opens the repository of a place, whoever may write there: for moving that right.

@@ -55,7 +55,7 @@ pub use powers::{Powers, Versions, powers};
 pub use probe::{CreateNewKept, ProbeResult, probe};
 #[cfg(feature = "remote")]
 pub use rclone::RcloneStore;
-pub use read_only::ReadOnlyStore;
+pub use read_only::{ReadOnlyStore, Refusal};
 pub use record::{RecordStore, Request, RequestCounts, RequestKind, RequestLog};
 #[cfg(feature = "remote")]
 pub use remote::{RemoteStore, Wire, WireAnswer, WireRequest};

@@ -3,6 +3,7 @@
 use crate::{
     Capabilities, ErrorKind, ObjectInfo, ObjectName, PutMode, Store, StoreError, StoreResult, Upload,
 };
+use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -19,9 +20,21 @@ impl ReadOnlyStore {
     }
 
     fn refused<T>(&self, what: String) -> StoreResult<T> {
-        Err(StoreError::new(ErrorKind::Denied, what).because(self.why.clone()))
+        Err(StoreError::new(ErrorKind::Denied, what).because(Refusal(self.why.clone())))
     }
 }
+
+/// The cause of an error that this program made itself: the place would have let it happen.
+#[derive(Debug)]
+pub struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Store for ReadOnlyStore {
     fn location(&self) -> String {

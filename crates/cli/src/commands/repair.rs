@@ -286,15 +286,6 @@ fn bring_lost(
     if lost.is_empty() {
         return Ok(0);
     }
-    if sibling.repo().identity().repo == reader.repo().identity().repo {
-        let what = format!(
-            "{} has {} snapshots that are lost here; a folder that was copied as it is mends what is damaged, and brings no snapshots",
-            safe(&sibling.repo().location()),
-            lost.len()
-        );
-        session.out.warn(what);
-        return Ok(0);
-    }
     let timed = bring(session, dry_run, false, sibling, reader, Some(lost), false)?;
     for (id, _) in &timed.report.copied {
         let would = if dry_run { "would be " } else { "" };
@@ -358,7 +349,7 @@ fn sibling(
 }
 
 /// Whether two locations are one place by another name, as far as that shows.
-fn is_same_place(one: &str, other: &str) -> bool {
+pub(super) fn is_same_place(one: &str, other: &str) -> bool {
     let found = |location: &str| std::fs::canonicalize(location).ok();
     one == other || found(one).is_some_and(|path| found(other) == Some(path))
 }

@@ -134,6 +134,9 @@ fn to_one(
             shell_word(&shown)
         )));
     }
+    if super::repair::is_same_place(&source.repo().location(), &reader.repo().location()) {
+        return Err(Failure::usage(format!("{} is the repository to bring from", safe(&shown))));
+    }
     let timed = bring(session, args.dry_run, args.read_back, source, &reader, snapshots, false)?;
     write_down(
         session,

@@ -336,13 +336,55 @@ fn a_folder_that_was_copied_as_it_is_mends_the_repository_it_came_from() {
     machine.ok(&["repair", "-r", "disk", "--from", "clone", "--no-source"]);
     assert_eq!(names(&machine, "disk/packs"), names(&machine, "clone/packs"));
     machine.ok(&["check", "--read-data", "-r", "disk"]);
-    // It brings no snapshots, and says so.
+    // It brings snapshots that are lost, too.
+    let before = names(&machine, "disk/snapshots");
     for name in names(&machine, "disk/snapshots") {
         fs::remove_file(machine.path("disk/snapshots").join(&name)).unwrap();
         fs::remove_file(machine.path("disk/mirror/snapshots").join(&name)).unwrap();
     }
-    let ran = machine.run(&["repair", "-r", "disk", "--from", "clone", "--no-source"]);
-    assert!(ran.code == 5 && ran.err.contains("brings no snapshots"), "{}: {}", ran.code, ran.err);
+    machine.ok(&["repair", "-r", "disk", "--from", "clone", "--no-source", "--accept-rollback"]);
+    assert_eq!(names(&machine, "disk/snapshots"), before);
+    machine.ok(&["check", "--read-data", "-r", "disk"]);
+    machine.ok(&["sync", "--from", "clone", "--to", "disk"]);
+    let itself = machine.run(&["sync", "--from", "disk", "--to", "./disk/../disk"]);
+    assert!(itself.code == 2 && itself.err.contains("is the repository to bring from"), "{}", itself.err);
+}
+
+/// Written to at both places, one repository would be two that each look out of date.
+#[test]
+fn a_folder_that_was_copied_as_it_is_is_read_and_not_written_while_the_other_is_there() {
+    let machine = Machine::new();
+    machine.write("src/a", b"one");
+    machine.ok(&["backup", "--init", "-r", "disk", "src"]);
+    let copy = |from: &str, to: &str| {
+        let [from, to] = [from, to].map(|name| machine.path(name));
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    copy("disk", "clone");
+    for command in [&["backup", "-r", "clone", "src"][..], &["forget", "-r", "clone", "latest"]] {
+        let ran = machine.run(command);
+        assert_eq!(ran.code, 14, "{command:?}: {}", ran.err);
+        for part in ["copied file by file", "init -r NEW --copy-of", "move it away"] {
+            assert!(ran.err.contains(part), "{}", ran.err);
+        }
+        assert!(!ran.err.contains("mounted read-only"), "{}", ran.err);
+    }
+    assert_eq!(names(&machine, "clone/snapshots"), names(&machine, "disk/snapshots"));
+    machine.ok(&["check", "--read-data", "-r", "clone"]);
+    machine.ok(&["restore", "latest", "-r", "clone", "--target", "back"]);
+    // One folder by two ways is one repository; and the first place goes on.
+    std::os::unix::fs::symlink(machine.path("disk"), machine.path("other-way")).unwrap();
+    machine.ok(&["backup", "-r", "other-way", "src"]);
+    machine.ok(&["backup", "-r", "disk", "src"]);
+    // What the hint says leads to a copy of its own.
+    machine.ok(&["init", "-r", "own", "--copy-of", "disk"]);
+    machine.ok(&["sync", "--from", "disk", "--to", "own"]);
+    machine.ok(&["backup", "-r", "disk", "-r", "own", "src"]);
+    // A disk that goes on in another place, with all that was on it.
+    fs::remove_dir_all(machine.path("clone")).unwrap();
+    copy("disk", "moved");
+    fs::rename(machine.path("disk"), machine.path("old")).unwrap();
+    machine.ok(&["backup", "-r", "moved", "src"]);
 }
 
 /// From where each action of this kind brought something, as the log of the repository says.

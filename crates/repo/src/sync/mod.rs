@@ -112,7 +112,8 @@ pub fn sync(
             "the two repositories have other keys: they are of two families".into(),
         ));
     }
-    if from.repo == to.repo {
+    // A folder that was copied file by file is another place, and has what this one may have lost.
+    if from.repo == to.repo && source.repo().location() == target.repo().location() {
         return Err(RepoError::Local("it is one repository twice".into()));
     }
     let mut run = Run { source, target, options, seed, report: SyncReport::default() };
