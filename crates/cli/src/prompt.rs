@@ -118,6 +118,6 @@ pub(crate) fn line(question: &str) -> Outcome<String> {
 
 /// Asks a question whose answer is yes or no; only a whole `yes` is one.
 pub(crate) fn yes(question: &str) -> Outcome<bool> {
-    let answer = ask(&format!("{question} (yes/no): "), false)?;
+    let answer = ask(&format!("{question} (yes/no) [no]: "), false)?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }

@@ -45,7 +45,7 @@ fn a_mistake_is_shown_with_its_line_and_edited_again() {
     terminal.wait_for("shedule");
     terminal.wait_for("schedule");
     assert_eq!(text(&machine), TEXT, "nothing is saved while it cannot be used");
-    terminal.answer("Edit it again? (yes/no): ", "yes\r");
+    terminal.answer("Edit it again? (yes/no) [no]: ", "yes\r");
     let (code, seen) = terminal.end();
     assert!(code == 0 && seen.contains("saved"), "{seen}");
     assert_eq!(text(&machine), TEXT.replace("\"daily\"", "\"hourly\""));
@@ -61,7 +61,7 @@ fn what_cannot_be_used_is_not_saved() {
     let Some(mut terminal) = Terminal::start(&machine, "config edit") else {
         return missing("script of util-linux");
     };
-    terminal.answer("Edit it again? (yes/no): ", "no\r");
+    terminal.answer("Edit it again? (yes/no) [no]: ", "no\r");
     let (code, seen) = terminal.end();
     assert!(code == 2 && seen.contains("nothing was saved"), "{seen}");
     // An editor that fails saves nothing, either.
@@ -83,7 +83,7 @@ fn an_unchanged_file_stays_and_a_change_by_others_is_not_lost_unasked() {
     assert!(code == 0 && seen.contains("nothing was changed"), "{seen}");
     let mut terminal = Terminal::start(&machine, "config edit").unwrap();
     terminal.wait_for("was changed by somebody else meanwhile");
-    terminal.answer("(yes/no): ", "no\r");
+    terminal.answer("(yes/no) [no]: ", "no\r");
     let (code, seen) = terminal.end();
     assert!(code == 1 && seen.contains("nothing was saved"), "{code} {seen}");
     assert_eq!((text(&machine), left(&machine)), (format!("{TEXT}# by another\n"), 1));

@@ -98,8 +98,8 @@ fn without_a_terminal_nothing_is_asked_and_a_dry_run_makes_nothing() {
     for option in
         ["schedule", "keep", "copies", "media", "offsite", "verified-within", "drill", "drilled-within"]
     {
-        let option = format!(" --{option}");
-        assert!(plain.err.lines().any(|line| line.ends_with(&option)), "{option}: {}", plain.err);
+        let option = format!(" --{option} ");
+        assert!(plain.err.lines().any(|line| line.contains(&option)), "{option}: {}", plain.err);
     }
     assert!(plain.out.contains("[drills.files]\nsource = \"files\""), "{}", plain.out);
     let ran = machine.run(&["setup", "-n", "--to", "b", "--source", "src", "--json", "--loss", "day"]);
@@ -150,7 +150,7 @@ fn at_a_terminal_it_asks() {
     terminal.answer("in another building [0]: ", "1\r");
     terminal.answer("or s3://bucket: ", "disk\r");
     terminal.answer("or Enter for no more: ", "\r");
-    terminal.answer("(yes/no): ", "yes\r");
+    terminal.answer("(yes/no) [no]: ", "yes\r");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
     assert!(

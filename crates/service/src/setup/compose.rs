@@ -127,7 +127,12 @@ impl NewSource {
         vec![
             one("backed up", self.schedule().schedule().meaning(), "--schedule", self.schedule.is_some()),
             one("may be old", time(self.max_age, derived.max_age), "--max-age", self.max_age.is_some()),
-            one("kept", keep.policy().to_string(), "--keep", self.keep.is_some()),
+            one(
+                "kept",
+                keep.policy().to_string().trim_start_matches("keep ").into(),
+                "--keep",
+                self.keep.is_some(),
+            ),
             one(
                 "copies, the live data counted",
                 number(goals.copies, derived.copies),

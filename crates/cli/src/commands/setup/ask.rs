@@ -78,8 +78,8 @@ fn ask_leftovers(session: &Session, args: &Args, paths: &[PathBuf]) -> Outcome<V
         return Ok(exclude);
     }
     session.out.message("This need not be saved, because programs make it again:");
-    for (n, proposal) in found.iter().enumerate() {
-        session.out.message(format!("  {}. {}", n + 1, tell::line(proposal)));
+    for (n, line) in tell::table(&found).into_iter().enumerate() {
+        session.out.message(format!("  {:>2}. {line}", n + 1));
     }
     let answer = prompt::line("Leave out: all, none, or numbers [all]: ")?;
     let chosen: Vec<&str> = answer.split([' ', ',']).filter(|word| !word.is_empty()).collect();

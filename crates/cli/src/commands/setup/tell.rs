@@ -1,5 +1,8 @@
 //! What is proposed, and what follows from it: in words, or as objects.
 
+use crate::commands::snapshots::columns;
+use crate::counts::count;
+use crate::display::safe;
 use crate::error::Outcome;
 use crate::session::Session;
 use crate::sizes;
@@ -20,16 +23,19 @@ pub(super) fn left_out(session: &Session, found: &[Proposal]) -> Outcome<()> {
     }
     if !found.is_empty() {
         session.out.info("left out, because programs make it again (--keep-caches keeps it):");
-        found.iter().for_each(|proposal| session.out.info(format!("  {}", line(proposal))));
+        table(found).iter().for_each(|line| session.out.info(format!("  {line}")));
     }
     Ok(())
 }
 
-/// A pattern with what it leaves out.
-pub(super) fn line(proposal: &Proposal) -> String {
-    let least = if proposal.complete { "" } else { "at least " };
-    let size = sizes::shown(proposal.bytes);
-    format!("{:<28} {least}{size} in {} files", proposal.pattern, proposal.files)
+/// The patterns with what each leaves out, a line each.
+pub(super) fn table(found: &[Proposal]) -> Vec<String> {
+    let row = |proposal: &Proposal| {
+        let least = if proposal.complete { "" } else { "at least " };
+        let size = sizes::shown(proposal.bytes);
+        [safe(&proposal.pattern), format!("{least}{size} in {}", count(proposal.files, "file"))]
+    };
+    columns(&found.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What holds for all sources, and by which option it can be another.
@@ -59,7 +65,7 @@ pub(super) fn lines(source: &NewSource, goals: &Goals) -> Vec<String> {
     let head = format!("{} (criticality {}):", source.name, source.criticality.name());
     let value = |m: service::setup::Meaning| {
         let chosen = if m.is_chosen { "as chosen" } else { m.option };
-        format!("  {:<30} {:<36} {chosen}", m.what, m.value)
+        format!("  {:<30} {chosen:<17} {}", m.what, m.value)
     };
     std::iter::once(head).chain(source.meaning(goals).into_iter().map(value)).collect()
 }
