@@ -7,6 +7,7 @@ use format::tree::{Entry, PathKey};
 use repo::browse;
 use repo::reader::Reader;
 use repo::snapshots::SnapshotList;
+use service::stored_config;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -71,9 +72,15 @@ impl SnapSpec {
         Ok(SnapSpec { snapshot, path: path.filter(|p| !p.is_empty()) })
     }
 
-    /// The snapshot that is meant.
+    /// The snapshot that is meant. Nobody means the configuration by `latest`, unless there is nothing else or a tag
+    /// or source says so.
     pub(crate) fn find<'l>(&self, list: &'l SnapshotList, filter: &Filter) -> Outcome<&'l Snapshot> {
-        Ok(list.find(&self.snapshot, |s| filter.accepts(s))?)
+        let is_meant = |s: &Snapshot| {
+            let is_configuration = s.tags.iter().any(|tag| tag == stored_config::TAG);
+            !is_configuration || !filter.tag.is_empty() || !filter.path.is_empty()
+        };
+        let found = list.find(&self.snapshot, |s| filter.accepts(s) && is_meant(s));
+        Ok(found.or_else(|_| list.find(&self.snapshot, |s| filter.accepts(s)))?)
     }
 
     /// The components of the path, the volume first; none for everything.

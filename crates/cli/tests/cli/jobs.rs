@@ -266,6 +266,11 @@ fn the_configuration_goes_along_without_its_secrets() {
     let file = machine.root.join("lifeboat.toml");
     fs::write(&file, fs::read_to_string(&file).unwrap() + "# changed\n").unwrap();
     machine.ok(&["run", "daily"]);
+    // It is newer than what was saved with it, and is not what anybody means by the latest.
+    for spec in ["latest", "latest~1"] {
+        let listed = machine.ok(&["ls", spec, "-r", "main"]);
+        assert!(!listed.contains("lifeboat.toml"), "{spec}: {listed}");
+    }
     let list = machine.run(&["snapshots", "-r", "main", "--tag", "lifeboat:configuration", "--json"]);
     assert_eq!(objects(&list.raw_out)[0].as_array().unwrap().len(), 2);
     let stored = machine.run(&["config", "stored", "-r", "second"]);
