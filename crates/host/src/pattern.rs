@@ -91,6 +91,14 @@ impl Pattern {
         (!nothing).then(|| Pattern { text: text.into(), origin, negated, folders_only, any_case, shape })
     }
 
+    /// Whether nothing can ever match, because a bracket is never closed.
+    pub(crate) fn is_malformed(&self) -> bool {
+        match &self.shape {
+            Shape::Name(glob) => *glob == Glob::Nothing,
+            Shape::Path(steps) => steps.contains(&Step::Component(Glob::Nothing)),
+        }
+    }
+
     /// Turns an exclusion into its opposite.
     pub(crate) fn negate(mut self) -> Pattern {
         self.negated = !self.negated;

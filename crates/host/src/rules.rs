@@ -72,6 +72,9 @@ pub enum RuleError {
     /// The text is empty or a comment.
     #[error("\"{0}\" is not a pattern")]
     NotAPattern(String),
+    /// A bracket is never closed.
+    #[error("\"{0}\" would match nothing: its bracket is never closed (a plain one is written \\[)")]
+    Malformed(String),
     /// The marker is no file name.
     #[error("\"{0}\" is not the name of a marker file")]
     NotAMarker(String),
@@ -223,8 +226,12 @@ impl Rules {
 
 fn parse(text: &[u8], option: &str, any_case: bool) -> Result<Pattern, RuleError> {
     let origin = Origin::Option(option.into());
-    Pattern::parse(text, origin, any_case)
-        .ok_or_else(|| RuleError::NotAPattern(text.escape_ascii().to_string()))
+    let shown = || text.escape_ascii().to_string();
+    match Pattern::parse(text, origin, any_case) {
+        Some(pattern) if pattern.is_malformed() => Err(RuleError::Malformed(shown())),
+        Some(pattern) => Ok(pattern),
+        None => Err(RuleError::NotAPattern(shown())),
+    }
 }
 
 /// Ignore files and markers that could not be read, and why.

@@ -23,7 +23,15 @@ pub fn write_secret(path: &Path, contents: &[u8]) -> Outcome<()> {
         file.sync_all()?;
         sync_folder_of(path)
     };
-    write().map_err(|e| local(format!("cannot write {}", path.display()), e))
+    write().map_err(|e| {
+        let is_there = e.kind() == io::ErrorKind::AlreadyExists;
+        let failure = local(format!("cannot write {}", path.display()), e);
+        if is_there {
+            failure.hint("choose another name, or move what is there away: it may be needed")
+        } else {
+            failure
+        }
+    })
 }
 
 /// Replaces a file so that a reader sees all or nothing.

@@ -361,8 +361,12 @@ fn choose_mode(
 /// What the command line names.
 fn what(session: &Session, args: &Args) -> Outcome<What> {
     let walk = WalkOptions { one_file_system: args.one_file_system, ..WalkOptions::default() };
+    let source = source(session, args)?;
+    if let Source::Paths(paths) = &source {
+        args.rules.doubts(paths).into_iter().for_each(|doubt| session.out.warn(doubt));
+    }
     Ok(What {
-        source: source(session, args)?,
+        source,
         rules: Arc::new(args.rules.rules()?),
         excludes: args.rules.written(),
         walk,

@@ -1,13 +1,14 @@
 //! The options that say what is left out of a backup, and the rules they make.
 
+use crate::display::safe;
 use crate::error::{Failure, Outcome};
 use crate::sizes;
 use clap::Args;
 use host::Rules;
 use host::rules::IGNORE_FILE;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is left out. Patterns are written as in gitignore.
 #[derive(Args, Clone, Debug, Default)]
@@ -70,6 +71,30 @@ impl RuleArgs {
             rules.ignore_files_named(IGNORE_FILE.as_bytes());
         }
         Ok(rules)
+    }
+
+    /// What is probably not meant: a pattern with a slash in it counts from `/` and from each source, and where
+    /// neither has its first folder it leaves nothing out.
+    pub(crate) fn doubts(&self, sources: &[PathBuf]) -> Vec<String> {
+        let begins_nowhere = |pattern: &&OsString| {
+            let text = pattern.as_bytes();
+            let text = text.strip_prefix(b"!").unwrap_or(text);
+            let text = text.strip_suffix(b"/").unwrap_or(text);
+            let Some(first) = text.iter().position(|b| *b == b'/').map(|at| &text[..at]) else {
+                return false;
+            };
+            let is_open = first.is_empty() || first.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'));
+            let has = |folder: &Path| folder.join(OsStr::from_bytes(first)).symlink_metadata().is_ok();
+            !is_open && !has(Path::new("/")) && !sources.iter().any(|source| has(source))
+        };
+        let doubtful = self.exclude.iter().chain(&self.include).filter(begins_nowhere);
+        let words = |pattern: &OsString| {
+            let pattern = safe(&pattern.to_string_lossy()).to_string();
+            format!(
+                "{pattern} fits nothing: with a slash it counts from / and from each source; **/{pattern} fits anywhere"
+            )
+        };
+        doubtful.map(words).collect()
     }
 
     /// The rules as the user wrote them, for the record.

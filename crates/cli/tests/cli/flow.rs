@@ -303,6 +303,30 @@ fn an_interrupt_ends_the_run_and_leaves_no_snapshot() {
     assert!(machine.ok(&["snapshots", "-r", "repo"]).ends_with("no snapshots\n"));
 }
 
+/// One stale line of a list must not cost the backup of all the others.
+#[test]
+fn a_line_of_a_list_that_stands_for_nothing_is_a_source_that_is_not_there() {
+    let machine = Machine::with_repository();
+    machine.write("list", b"src\ngone\nsrc/*.none\n");
+    let ran = machine.run(&["backup", "-r", "repo", "--files-from", "list"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("ROOT/gone") && ran.err.contains("ROOT/src/*.none"), "{}", ran.err);
+    assert!(machine.ok(&["ls", "latest", "-r", "repo"]).contains("ROOT/src/a\n"));
+}
+
+#[test]
+fn patterns_that_leave_nothing_out_are_told() {
+    let machine = Machine::with_repository();
+    for (pattern, is_doubtful) in
+        [("src/sub", true), ("sub/b", false), ("**/src/sub", false), ("usr/none", false), ("/none/x", false)]
+    {
+        let ran = machine.run(&["backup", "-n", "-r", "repo", "src", "--exclude", pattern]);
+        assert_eq!((ran.code, ran.err.contains("fits nothing")), (0, is_doubtful), "{pattern}: {}", ran.err);
+    }
+    let ran = machine.run(&["backup", "-r", "repo", "src", "--exclude", "[bad"]);
+    assert!(ran.code == 2 && ran.err.contains("bracket is never closed"), "{}", ran.err);
+}
+
 #[test]
 fn what_is_gone_is_found_where_it_was_last() {
     let machine = Machine::with_snapshot();
