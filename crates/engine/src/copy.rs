@@ -5,6 +5,10 @@
 //! path and attribute; the record keeps machine, sources, times, tags and sums, and gets an id of its own. An
 //! owner copies on purpose, so the copy is confirmed: its place in retention is the time it claims.
 
+mod forecast;
+
+pub use forecast::Forecast;
+
 use crate::backup::FixedChunkPolicy;
 use crate::backup::large::{Cutter, Cutting, Failure, finish_extents};
 use crate::monitor::{Monitor, Phase, Progress};

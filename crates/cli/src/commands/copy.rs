@@ -1,6 +1,7 @@
 //! `lifeboat copy`: brings chosen snapshots to another repository, of this family or of another one.
 
 use super::sync::{bring, tell, write_down};
+use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
 use crate::progress::Reporter;
@@ -10,7 +11,7 @@ use crate::{sizes, time};
 use ::repo::reader::Reader;
 use ::repo::snapshots::SnapshotList;
 use ::repo::writer::WriterOptions;
-use engine::copy::{Copied, copy_anew};
+use engine::copy::{Copied, Forecast, copy_anew};
 use format::id::SnapshotId;
 use format::keys::Capability;
 use format::snapshot::Snapshot;
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PLACE")]
     to: Option<OsString>,
 
-    /// Change nothing; show what would be copied
+    /// Change nothing; show what would be copied, with bytes and requests
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -79,9 +80,12 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             "copying into another family needs keys that may read and write: an owner's, on both sides";
         return Err(Failure::new(Exit::Refused, what));
     }
+    if args.dry_run {
+        return foretell(session, &source, &target, &chosen, &place);
+    }
     let (mut made, mut done) = (Vec::new(), Ok(Exit::Ok));
     for snapshot in &chosen {
-        match one(session, &args, &source, &target, snapshot, &place) {
+        match one(session, &source, &target, snapshot, &place) {
             Ok(there) => made.extend(there),
             Err(failure) if failure.exit == Exit::Damage => {
                 session.out.failure(&failure.during(format!("cannot copy snapshot {}", snapshot.short_id())));
@@ -114,27 +118,56 @@ fn choose(args: &Args, list: &SnapshotList) -> Outcome<Vec<Snapshot>> {
     }
 }
 
+/// What would be done, and what it would take.
+fn foretell(
+    session: &Session,
+    source: &Reader,
+    target: &Reader,
+    chosen: &[Snapshot],
+    place: &str,
+) -> Outcome<Exit> {
+    let mut forecast = Forecast::begin(source, target)?;
+    for snapshot in chosen {
+        let is_new = forecast.add(snapshot)?;
+        let (short, bytes) = (snapshot.short_id(), sizes::shown(snapshot.stats.source_bytes));
+        match (session.out.json, is_new) {
+            (true, _) => session.out.object(&json!({
+                "message_type": "copied", "dry_run": true, "id": snapshot.id.hex(), "repository": place,
+                "is_new": is_new, "total_bytes_processed": snapshot.stats.source_bytes,
+            }))?,
+            (false, true) => {
+                session.out.human(format!("snapshot {short} would be copied: {bytes} of files"))?
+            }
+            (false, false) => session.out.human(format!("snapshot {short} is there already"))?,
+        }
+    }
+    let (from, to) = (forecast.source_requests(), forecast.target_requests());
+    match session.out.json {
+        true => session.out.object(&json!({
+            "message_type": "summary", "dry_run": true, "repository": place, "snapshots": forecast.snapshots,
+            "bytes_read": forecast.read_bytes, "bytes_stored_at_most": forecast.read_bytes,
+            "source_requests": from, "target_requests": to,
+        }))?,
+        false => session.out.human(format!(
+            "{} would be copied: {} to read in about {}, at most as much to store in about {}",
+            count(forecast.snapshots, "snapshot"),
+            sizes::shown(forecast.read_bytes),
+            count(from, "request"),
+            count(to, "request")
+        ))?,
+    }
+    Ok(Exit::Ok)
+}
+
 /// Returns the id of the snapshot that was made over there, if one was.
 fn one(
     session: &Session,
-    args: &Args,
     source: &Arc<Reader>,
     target: &Arc<Reader>,
     snapshot: &Snapshot,
     place: &str,
 ) -> Outcome<Option<SnapshotId>> {
     let short = snapshot.short_id();
-    if args.dry_run {
-        let bytes = sizes::shown(snapshot.stats.source_bytes);
-        return match session.out.json {
-            true => session.out.object(&json!({
-                "message_type": "copied", "dry_run": true, "id": snapshot.id.hex(), "repository": place,
-                "total_bytes_processed": snapshot.stats.source_bytes,
-            })),
-            false => session.out.human(format!("snapshot {short} would be copied: {bytes} to read")),
-        }
-        .map(|()| None);
-    }
     let reporter = Reporter::new(&session.out, &session.cancel);
     let options = WriterOptions { seal_workers: processors(), ..WriterOptions::default() };
     let copied = copy_anew(source, target, snapshot, options, seed()?, time::now(), &reporter);

@@ -407,9 +407,23 @@ fn chosen_snapshots_go_to_a_stranger_encrypted_anew_and_only_once() {
     machine.ok(&["init", "-r", "friend"]);
     assert_eq!(machine.run(&["copy", "--from", "disk", "--to", "friend"]).code, 2);
     let dry = machine.ok(&["copy", "--from", "disk", "--to", "friend", "--dry-run", "latest"]);
-    assert!(dry.contains("would be copied"), "{dry}");
+    assert!(dry.contains("1 snapshot would be copied: ") && dry.contains(" requests"), "{dry}");
+    let dry = ["copy", "--from", "disk", "--to", "friend", "-n", "--json", "latest~1", "latest"];
+    let ran = String::from_utf8(machine.run(&dry).raw_out).unwrap();
+    let sums: serde_json::Value = serde_json::from_str(ran.lines().last().unwrap()).unwrap();
+    let stored = sums["bytes_stored_at_most"].as_u64().unwrap();
+    assert!(sums["snapshots"] == 2 && sums["source_requests"].as_u64().unwrap() >= 4, "{sums}");
+    assert!(names(&machine, "friend/snapshots").is_empty());
     machine.ok(&["copy", "--from", "disk", "--to", "friend", "latest~1", "latest"]);
     assert_eq!(names(&machine, "friend/snapshots").len(), 2);
+    let packs = |folder: &str| -> u64 {
+        walk(&machine.path(folder)).iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    };
+    // Padding, directories and parity come on top of blocks.
+    let there = packs("friend/packs") + packs("friend/trees");
+    assert!(there < stored + stored / 4 + 40_000 && there > stored / 2, "{there} {stored}");
+    let ran = String::from_utf8(machine.run(&dry).raw_out).unwrap();
+    assert!(ran.contains("\"is_new\":false") && ran.contains("\"snapshots\":0"), "{ran}");
     let again = machine.ok(&["copy", "--from", "disk", "--to", "friend", "latest"]);
     assert!(again.contains("is there already"), "{again}");
     assert_eq!(machine.run(&["check", "--read-data", "-r", "friend"]).code, 0);
