@@ -14,7 +14,7 @@ pub mod monitor;
 pub mod restore;
 pub mod retention;
 
-pub use backup::{BackupOutcome, BackupRequest, CopyState, Source, backup, backup_to};
+pub use backup::{BackupOutcome, BackupRequest, CopyState, Source, backup, backup_to, compare_live};
 pub use heal::HealFrom;
 pub use memory::MemoryBudget;
 pub use monitor::{Action, Monitor, Note, Phase, Progress, Severity, Silent};

@@ -4,7 +4,7 @@ mod copies;
 mod described;
 
 use super::init::NewOptions;
-use super::rules::RuleArgs;
+use super::rules::{RuleArgs, recorded};
 use super::version::PROGRAM;
 use crate::counts::count;
 use crate::credentials;
@@ -360,6 +360,8 @@ fn choose_mode(
 
 /// What the command line names.
 fn what(session: &Session, args: &Args) -> Outcome<What> {
+    let mut excludes = args.rules.written();
+    excludes.extend(args.one_file_system.then(|| recorded::ONE_FILE_SYSTEM.to_string()));
     let walk = WalkOptions { one_file_system: args.one_file_system, ..WalkOptions::default() };
     let source = source(session, args)?;
     if let Source::Paths(paths) = &source {
@@ -368,7 +370,7 @@ fn what(session: &Session, args: &Args) -> Outcome<What> {
     Ok(What {
         source,
         rules: Arc::new(args.rules.rules()?),
-        excludes: args.rules.written(),
+        excludes,
         walk,
         ignore_inode: args.ignore_inode,
         frozen: None,

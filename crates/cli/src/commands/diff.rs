@@ -1,4 +1,6 @@
-//! `lifeboat diff`: what changed from one snapshot to another.
+//! `lifeboat diff`: what changed from one snapshot to another, or to the files as they are now.
+
+mod live;
 
 use super::versions::same_metadata;
 use crate::display::{DisplayName, insert_path};
@@ -9,24 +11,32 @@ use crate::snapspec::{Filter, SnapSpec, components};
 use ::repo::browse::{self, Change};
 use ::repo::erasures::ErasedHistory;
 use format::kind::Kind;
+use format::snapshot::Snapshot;
 use format::tree::{Entry, KeyPath, PathKey, dir_prefix};
+use live::{Direction, LIVE};
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// Compare two snapshots
+/// Compare two snapshots, or one with the files as they are now
 #[derive(clap::Args)]
 #[command(after_help = "\
+`live` stands for the files of this machine as they are now, below the sources of the snapshot and under
+the rules it was made by.
+
 + added   - removed   M contents changed   T became another kind   U only metadata changed (--metadata)
 
 Examples:
   lifeboat diff latest~1 latest
-  lifeboat diff 4f21c09a 77b1a02e /etc --metadata")]
+  lifeboat diff 4f21c09a 77b1a02e /etc --metadata
+  lifeboat diff latest live ~/letters
+
+Exit code 3: some files could not be read, and so not be compared; they are named.")]
 pub(crate) struct Args {
-    /// The older one
+    /// The older one, or live
     #[arg(value_name = "SNAPSHOT")]
     old: OsString,
-    /// The newer one
+    /// The newer one, or live
     #[arg(value_name = "SNAPSHOT")]
     new: OsString,
     /// Only this path and what is below it
@@ -61,28 +71,49 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             "paths of snapshots are compared with: lifeboat diff SNAPSHOT SNAPSHOT PATH",
         ));
     }
+    match (old.snapshot == LIVE, new.snapshot == LIVE) {
+        (false, false) => two_snapshots(session, &args, &old, &new),
+        (false, true) => live::run(session, &args, &old, Direction::FromSnapshot),
+        (true, false) => live::run(session, &args, &new, Direction::ToSnapshot),
+        (true, true) => Err(Failure::usage("live is compared with a snapshot")
+            .hint("for what changed since the newest one: lifeboat diff latest live")),
+    }
+}
+
+fn two_snapshots(session: &Session, args: &Args, old: &SnapSpec, new: &SnapSpec) -> Outcome<Exit> {
     let opened = session.open()?;
     let list = session.snapshots(&opened.repo)?;
     let (old, new) = (old.find(&list, &args.filter)?, new.find(&list, &args.filter)?);
     let reader = opened.reader()?;
-    let part = args.path.as_ref().map(|path| components(new, path.as_bytes()));
+    let part = part(args, new);
     let history = ErasedHistory::read(&opened.repo)?;
     let erased = [history.of(old), history.of(new)];
-    let wanted = |key: &[u8]| {
-        part.as_ref().is_none_or(|part| key == PathKey::of(part) || key.starts_with(&dir_prefix(part)))
-            && !erased.iter().any(|erased| erased.covers_key(key))
-    };
+    let wanted = |key: &[u8]| part.has(key) && !erased.iter().any(|erased| erased.covers_key(key));
     let mut sums = Sums::default();
     let mut told = Ok(());
     browse::diff(&reader, old.root, new.root, &mut |key, change| {
         if told.is_ok() && wanted(key) {
-            told = one(session, &args, &mut sums, key, change);
+            told = one(session, args, &mut sums, key, change);
         }
         Ok(())
     })?;
     told?;
     let names = (old.id.hex(), new.id.hex());
     summary(session, &sums, &names).map(|()| Exit::Ok)
+}
+
+/// What is looked at: everything, or a path and what is below it.
+struct Part(Option<(Vec<u8>, Vec<u8>)>);
+
+fn part(args: &Args, snapshot: &Snapshot) -> Part {
+    let path = args.path.as_ref().map(|path| components(snapshot, path.as_bytes()));
+    Part(path.map(|path| (PathKey::of(&path), dir_prefix(&path))))
+}
+
+impl Part {
+    fn has(&self, key: &[u8]) -> bool {
+        self.0.as_ref().is_none_or(|(path, below)| key == path || key.starts_with(below))
+    }
 }
 
 fn one(session: &Session, args: &Args, sums: &mut Sums, key: &[u8], change: Change<'_>) -> Outcome<()> {

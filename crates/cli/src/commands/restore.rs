@@ -1,5 +1,6 @@
 //! `lifeboat restore`: brings a snapshot, or a part of it, back onto this machine.
 
+use super::rules::recorded;
 use crate::counts::{count, counted};
 use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
@@ -131,6 +132,8 @@ fn left_out(snapshot: &Snapshot) -> Outcome<LeftOut> {
 fn add_rule(left_out: &mut LeftOut, word: &str) -> bool {
     let rules = &mut left_out.rules;
     match (word.split_once(' '), word.strip_prefix('!')) {
+        _ if word == recorded::ONE_FILE_SYSTEM || word == recorded::NO_IGNORE_FILES => {}
+        (Some((recorded::IGNORE_FILES_NAMED, name)), _) => left_out.markers.push(name.as_bytes().to_vec()),
         _ if word == "--exclude-caches" => left_out.markers.push(b"CACHEDIR.TAG".to_vec()),
         (Some(("--exclude-if-present", name)), _) => left_out.markers.push(name.as_bytes().to_vec()),
         (Some(("--exclude-larger-than", size)), _) => match sizes::parse(size) {

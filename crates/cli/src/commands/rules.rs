@@ -1,5 +1,7 @@
 //! The options that say what is left out of a backup, and the rules they make.
 
+pub(crate) mod recorded;
+
 use crate::display::safe;
 use crate::error::{Failure, Outcome};
 use crate::sizes;
@@ -107,6 +109,7 @@ impl RuleArgs {
         words.extend(self.exclude_caches.then(|| "--exclude-caches".to_string()));
         words.extend(self.exclude_if_present.iter().map(|p| format!("--exclude-if-present {}", text(p))));
         words.extend(self.exclude_larger_than.iter().map(|size| format!("--exclude-larger-than {size}")));
+        words.extend(self.no_ignore_files.then(|| recorded::NO_IGNORE_FILES.to_string()));
         words
     }
 }

@@ -56,7 +56,7 @@ fn the_list_of_commands_is_complete() {
   versions     List the versions of one file
   cat          Print a file of a snapshot
   dump         Write a file, or a folder as an archive
-  diff         Compare two snapshots
+  diff         Compare two snapshots, or one with the files as they are now
   restore      Restore files from a snapshot
   restore-db   Bring databases back into a server
   check        Look for damage

@@ -18,6 +18,7 @@ mod json;
 mod keys;
 mod kills;
 mod kit;
+mod live;
 mod places;
 mod plan;
 mod planted;

@@ -28,15 +28,36 @@ pub(super) struct ParentCursor<'r> {
     current: Option<Known>,
     /// Entries passed over: paths that are no longer there.
     pub(super) removed: u64,
+    /// The entries passed over, where somebody wants them.
+    passed: Option<Vec<Known>>,
 }
 
 impl<'r> ParentCursor<'r> {
     /// At the beginning of a tree; without one nothing is ever known.
     pub(super) fn open(reader: &'r Reader, root: Option<Root>) -> RepoResult<Self> {
         let leaves = root.map(|root| Leaves::from_key(reader, root, &[])).transpose()?;
-        let mut cursor = ParentCursor { leaves, current: None, removed: 0 };
+        let mut cursor = ParentCursor { leaves, current: None, removed: 0, passed: None };
         cursor.next_leaf()?;
         Ok(cursor)
+    }
+
+    /// Keeps what is passed over until it is taken.
+    pub(super) fn keeping_passed(mut self) -> Self {
+        self.passed = Some(Vec::new());
+        self
+    }
+
+    /// What was passed over since the last time.
+    pub(super) fn take_passed(&mut self) -> Vec<Known> {
+        self.passed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn pass_over(&mut self) -> RepoResult<()> {
+        self.removed += 1;
+        if let (Some(passed), Some(known)) = (&mut self.passed, &self.current) {
+            passed.push(known.clone());
+        }
+        self.step()
     }
 
     fn next_leaf(&mut self) -> RepoResult<()> {
@@ -62,10 +83,7 @@ impl<'r> ParentCursor<'r> {
     pub(super) fn find(&mut self, key: &[u8]) -> RepoResult<Option<Known>> {
         while let Some(known) = &self.current {
             match known.leaf.leaf.key(known.index).cmp(key) {
-                std::cmp::Ordering::Less => {
-                    self.removed += 1;
-                    self.step()?;
-                }
+                std::cmp::Ordering::Less => self.pass_over()?,
                 std::cmp::Ordering::Greater => return Ok(None),
                 std::cmp::Ordering::Equal => {
                     let found = known.clone();
@@ -80,8 +98,7 @@ impl<'r> ParentCursor<'r> {
     /// Counts what is left as removed.
     pub(super) fn finish(&mut self) -> RepoResult<()> {
         while self.current.is_some() {
-            self.removed += 1;
-            self.step()?;
+            self.pass_over()?;
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 //! A single thread, the conductor, decides everything and in key order; threads only list and read ahead.
 //! So the tree, the blocks and the packs are the same however many threads there are.
 
+mod compare;
 mod produced;
 
 use super::entries::{Entries, fault_entry};
 use super::large::{Cutter, Cutting, Failure, finish_extents};
+use super::live::Differences;
 use super::parent::{Known, ParentCursor, unchanged};
 use super::read_ahead::ReadAhead;
 use super::reading::{Body, Buffers, ReadBatch, ReadEntry, batch_reader};
@@ -70,6 +72,8 @@ enum Item {
     Fault { key: Vec<u8>, text: String },
     /// Ready, its contents stored.
     Made(Box<Made>),
+    /// The parent has it, and the walk passed over it; only where differences are told.
+    Gone { known: Known },
 }
 
 pub(super) struct Pass<'a> {
@@ -96,6 +100,8 @@ pub(super) struct Pass<'a> {
     keeps_any: bool,
     /// Paths of the sources themselves.
     ends: HashSet<Vec<u8>>,
+    /// Who is told what differs; then nothing is to be published.
+    differences: Option<Differences<'a>>,
 }
 
 impl<'a> Pass<'a> {
@@ -132,6 +138,7 @@ impl<'a> Pass<'a> {
             changed: request.parent.is_none(),
             keeps_any: false,
             ends: HashSet::new(),
+            differences: None,
             reader,
             writer,
             request,
@@ -210,13 +217,11 @@ impl<'a> Pass<'a> {
         options.report_excluded = self.teller.wants_items();
         let mut walk = Walk::start(paths, self.request.rules.clone(), options).map_err(local)?;
         let missing: Vec<_> = walk.missing().iter().map(|m| (m.path.clone(), m.error.to_string())).collect();
-        if missing.len() == paths.len() {
+        if missing.len() == paths.len() && self.differences.is_none() {
             let (path, why) = missing.first().expect("there is at least one source");
             return Err(RepoError::Local(format!("cannot read {}: {why}", path.display())));
         }
-        for (path, why) in &missing {
-            self.teller.missing_source(path, why);
-        }
+        self.tell_missing(walk.missing())?;
         let (root_dir, root_stat) = (walk.root().0.clone(), *walk.root().1);
         self.ends = paths.iter().map(|p| p.as_os_str().as_encoded_bytes().to_vec()).collect();
         let on_the_way = !self.ends.contains(&b"/"[..]);
@@ -236,10 +241,11 @@ impl<'a> Pass<'a> {
             prefix.push(0);
         }
         self.stats.excluded += listing.excluded_count as u64;
-        self.teller.listing(listing);
+        self.tell_listing(listing);
         if let Some(text) = fault_text(listing) {
             let key = PathKey::child(&prefix, b"");
             parent.find(&key)?;
+            self.queue_gone(parent);
             self.items.push_back(Item::Fault { key, text });
         }
         let mut key = Vec::new();
@@ -267,6 +273,13 @@ impl<'a> Pass<'a> {
         parent: &mut ParentCursor<'_>,
     ) -> RepoResult<()> {
         let known = parent.find(&key)?;
+        if let Some(differences) = &self.differences {
+            let is_wanted = differences.wants(&key);
+            self.queue_gone(parent);
+            if !is_wanted {
+                return Ok(());
+            }
+        }
         if let (Some(known), Some(since)) = (&known, self.trusted_since)
             && unchanged(known.entry(), stat, since, self.request.ignore_inode)
         {
@@ -315,6 +328,10 @@ impl<'a> Pass<'a> {
         match item {
             Item::Keep { known, stat } => self.place_kept(&known, &stat),
             Item::Made(made) => self.place_made(*made),
+            Item::Gone { known } => match &mut self.differences {
+                Some(differences) => differences.gone(known.leaf.leaf.key(known.index), known.entry()),
+                None => Ok(()),
+            },
             Item::Fault { key, text } => {
                 self.changed = true;
                 self.builder.push(&key, &fault_entry(&text), &mut Nodes(self.writer))
@@ -322,7 +339,7 @@ impl<'a> Pass<'a> {
             Item::Read { key, known, on_the_way } => {
                 let (buffer, mut entries) = self.done.take().expect("results are there");
                 let entry = entries.pop_front().expect("each entry of a batch has a result");
-                let differs = self.place_read(&key, known, entry, &buffer)?;
+                let differs = self.place_read(&key, known, entry, &buffer, on_the_way)?;
                 self.changed |= differs && !on_the_way;
                 if entries.is_empty() {
                     self.buffers.give_back(buffer);
@@ -351,9 +368,11 @@ impl<'a> Pass<'a> {
         known: Option<Known>,
         read: ReadEntry,
         buffer: &[u8],
+        on_the_way: bool,
     ) -> RepoResult<bool> {
         let ReadEntry { mut stat, extras, body, changed, random } = read;
         self.teller.unread_extras(key, &extras);
+        let blind = !extras.unread.is_empty();
         let mut marks = if changed { Marks::CHANGED } else { Marks::default() };
         let content = match body {
             Body::None => Content::None,
@@ -379,6 +398,9 @@ impl<'a> Pass<'a> {
             Some(known) if *known.entry() == entry => Action::Unchanged,
             Some(_) => Action::Modified,
         };
+        if let Some(differences) = &mut self.differences {
+            differences.met(key, known.as_ref().map(Known::entry), &entry, blind || on_the_way)?;
+        }
         match (&known, entry.kind()) {
             (None, Kind::File) => self.signs.count_new(random),
             (Some(known), Kind::File) if known.entry().content != entry.content => {

@@ -3,7 +3,7 @@
 use super::pass::not_entered_text;
 use crate::monitor::{Action, Monitor, Note, Phase, Progress, Severity};
 use format::tree::KeyPath;
-use host::{Directory, Extras, FaultKind, Listing};
+use host::{Directory, Extras, Fault, FaultKind, Listing};
 use repo::RepoError;
 use repo::reader::chain;
 use std::io;
@@ -133,9 +133,9 @@ impl<'a> Teller<'a> {
         self.note(Severity::Damage, b"parent".to_vec(), "compare", text, 0);
     }
 
-    /// What a listing says beside its entries.
-    pub(super) fn listing(&mut self, listing: &Listing) {
-        for fault in &listing.faults {
+    /// What a listing says beside its entries; of faults those that matter.
+    pub(super) fn listing(&mut self, listing: &Listing, matters: &dyn Fn(&Fault) -> bool) {
+        for fault in listing.faults.iter().filter(|fault| matters(fault)) {
             let mut item = listing.dir.path();
             if let Some(name) = &fault.name {
                 item.push(b'/');

@@ -178,14 +178,22 @@ pub fn capture_files(
     }
     let usual = || vec![IGNORE_FILE.to_string()];
     let ignore_files = files.rules.ignore_files.clone().or_else(|| defaults.ignore_files.clone());
-    for name in ignore_files.unwrap_or_else(usual) {
+    let ignore_files = ignore_files.unwrap_or_else(usual);
+    if ignore_files.is_empty() {
+        excludes.push("--no-ignore-files".into());
+    }
+    for name in &ignore_files {
         rules.ignore_files_named(name.as_bytes());
+    }
+    if ignore_files != usual() {
+        excludes.extend(ignore_files.iter().map(|name| format!("--ignore-files {name}")));
     }
     let mut paths: Vec<PathBuf> =
         files.paths.iter().map(|path| crate::config::load::full_path(home, path)).collect();
     paths.sort();
     paths.dedup();
     let one_file_system = files.rules.one_file_system.or(defaults.one_file_system).unwrap_or(false);
+    excludes.extend(one_file_system.then(|| "--one-file-system".to_string()));
     Ok(Captured {
         source: Source::Paths(paths.clone()),
         rules: Arc::new(rules),
