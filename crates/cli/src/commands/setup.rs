@@ -312,6 +312,7 @@ fn tell_next(session: &Session, path: &Path, exit: Exit) -> Outcome<()> {
         false => String::new(),
     };
     session.out.info(format!("look at what is wanted and not there yet with: lifeboat{option} config check"));
-    session.out.info(format!("back up again with: lifeboat{option} run --all"));
+    session.out.info(format!("nothing runs by itself yet: let it with: lifeboat{option} schedule install"));
+    session.out.info(format!("back up again at any time with: lifeboat{option} run --all"));
     Ok(())
 }

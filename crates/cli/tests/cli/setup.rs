@@ -22,6 +22,10 @@ fn one_command_protects_a_folder_and_proves_it() {
         .run(&["setup", "--yes", "--source", "src", "--to", "disk", "--to", "second", "--loss", "day"]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("brought 10 files of files back from disk and read them again: 10 are the same as the originals byte for byte"), "{}", ran.out);
+    // Set and not yet forgotten: what makes it run by itself is the next step, and works as it is told.
+    let step = ran.err.lines().find(|line| line.contains("schedule install")).expect("the next step is told");
+    assert!(step.starts_with("nothing runs by itself yet"), "{}", ran.err);
+    assert_eq!(machine.run(&["schedule", "install", "--into", "units"]).code, 0);
     let config = fs::read_to_string(machine.path("home/.config/lifeboat/lifeboat.toml")).unwrap();
     assert!(config.contains("criticality = \"high\"") && config.contains("[jobs.hourly]"), "{config}");
     assert!(config.contains("to = [\"disk\", \"disk2\"]"), "{config}");
@@ -148,6 +152,8 @@ fn at_a_terminal_it_asks() {
     terminal.answer("counted [2]: ", "\r");
     terminal.answer("in another building [0]: ", "x\r");
     terminal.answer("in another building [0]: ", "1\r");
+    terminal.answer("or s3://bucket: ", "\r");
+    terminal.wait_for("without a place there are no copies; Ctrl-C ends this, and makes nothing");
     terminal.answer("or s3://bucket: ", "disk\r");
     terminal.answer("or Enter for no more: ", "\r");
     terminal.answer("(yes/no) [no]: ", "yes\r");

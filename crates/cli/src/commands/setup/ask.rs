@@ -176,15 +176,18 @@ fn ask_places(session: &Session, args: &Args) -> Outcome<Vec<NewPlace>> {
         let at = safe(&disk.mounted_at.display().to_string());
         session.out.message(format!("  {}. the disk at {at}", n + 1));
     }
+    let kinds = if disks.is_empty() { "A folder" } else { "A number, a folder" };
     loop {
         let more = if urls.is_empty() { "" } else { ", or Enter for no more" };
         let answer = prompt::line(&format!(
-            "A number, a folder, or an address such as sftp://me@host/folder or s3://bucket{more}: "
+            "{kinds}, or an address such as sftp://me@host/folder or s3://bucket{more}: "
         ))?;
         let answer = answer.trim();
         let by_number = answer.parse::<usize>().ok().and_then(|n| disks.get(n.checked_sub(1)?));
         match (answer, by_number) {
-            ("", _) if urls.is_empty() => session.out.message("without a place there are no copies"),
+            ("", _) if urls.is_empty() => session
+                .out
+                .message("without a place there are no copies; Ctrl-C ends this, and makes nothing"),
             ("", _) => return Ok(named(urls)),
             (_, Some(disk)) => urls.push(disk.address("lifeboat")),
             (text, None) => match storage::Location::parse(text) {
