@@ -154,7 +154,8 @@ fn verified_ratio(catalog: &Catalog, repository: &str, now: i64) -> CatalogResul
     let since = now - RATIO_DAYS * 86_400;
     let verifications = catalog.verifications(repository, 1000)?;
     let right = verifications.iter().take_while(|v| v.at >= since && v.damaged == 0);
-    Ok(right.filter(|v| v.error.is_none()).map(|v| v.ratio).sum::<f64>().clamp(0.0, 1.0))
+    // The sum of nothing is -0.0, which would be printed with its sign.
+    Ok(right.filter(|v| v.error.is_none()).fold(0.0, |sum, v| sum + v.ratio).clamp(0.0, 1.0))
 }
 
 fn written(families: &[Family]) -> String {

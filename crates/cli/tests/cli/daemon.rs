@@ -229,7 +229,9 @@ fn metric(machine: &Machine, name: &str) -> f64 {
     let text = fs::read_to_string(machine.root.join("metrics.prom")).unwrap();
     let start = format!("lifeboat_{name}{{repository=\"main\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    let value: f64 = line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap();
+    assert!(value.is_sign_positive(), "nothing is measured below nothing: {line:?}");
+    value
 }
 
 #[test]
