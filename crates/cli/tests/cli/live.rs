@@ -109,8 +109,8 @@ fn what_cannot_be_read_is_named_and_is_no_change() {
     machine.write("src/secret", b"2");
     machine.become_nobody();
     machine.ok(&["backup", "-r", "repo", "src"]);
-    fs::set_permissions(machine.path("src/secret"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(machine.path("src/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(machine.path("src/secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(machine.path("src/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let ran = diff(&machine, &["latest", "live"]);
     assert_eq!(ran.code, 3, "{}", ran.err);
     assert!(ran.out.starts_with("\nfiles    0 added, 0 removed, 0 changed\n"), "{}", ran.out);
