@@ -7,7 +7,7 @@ use crate::display::{DisplayName, insert_path};
 use crate::error::{Exit, Failure, Outcome};
 use crate::session::Session;
 use crate::sizes;
-use crate::snapspec::{Filter, SnapSpec, components};
+use crate::snapspec::{Filter, SnapSpec, components, full_path};
 use ::repo::browse::{self, Change};
 use ::repo::erasures::ErasedHistory;
 use format::kind::Kind;
@@ -17,6 +17,7 @@ use live::{Direction, LIVE};
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Compare two snapshots, or one with the files as they are now
 #[derive(clap::Args)]
@@ -106,8 +107,15 @@ fn two_snapshots(session: &Session, args: &Args, old: &SnapSpec, new: &SnapSpec)
 struct Part(Option<(Vec<u8>, Vec<u8>)>);
 
 fn part(args: &Args, snapshot: &Snapshot) -> Part {
-    let path = args.path.as_ref().map(|path| components(snapshot, path.as_bytes()));
-    Part(path.map(|path| (PathKey::of(&path), dir_prefix(&path))))
+    Part(path_in(args, snapshot).map(|path| (PathKey::of(&path), dir_prefix(&path))))
+}
+
+/// The path that was asked for, as components. Among the files of a machine it counts from the current folder.
+fn path_in(args: &Args, snapshot: &Snapshot) -> Option<Vec<Vec<u8>>> {
+    let path = Path::new(args.path.as_ref()?);
+    let is_of_files = snapshot.sources.iter().any(|source| source.starts_with(b"/"));
+    let path = if is_of_files { full_path(path) } else { path.to_path_buf() };
+    Some(components(snapshot, path.as_os_str().as_bytes()))
 }
 
 impl Part {

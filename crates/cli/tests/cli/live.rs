@@ -53,6 +53,12 @@ fn what_changed_since_a_snapshot_is_told_with_the_letters_and_sums_of_two_snapsh
     assert_eq!(last["target_snapshot"], "live");
     assert_eq!((last["changed_files"].as_u64(), last["added"]["files"].as_u64()), (Some(1), Some(1)));
 
+    // A path counts from where one stands.
+    for ways in [["latest", "live"], ["live", "latest"]] {
+        let part = diff(&machine, &[ways[0], ways[1], "src/new"]);
+        assert!(part.out.contains("ROOT/src/new\n") && !part.out.contains("ROOT/src/a"), "{}", part.out);
+    }
+
     // The same as a backup and a comparison with it, and nothing was stored meanwhile.
     assert!(machine.ok(&["snapshots", "-r", "repo"]).ends_with("1 snapshot\n"));
     machine.ok(&["backup", "-r", "repo", "src"]);

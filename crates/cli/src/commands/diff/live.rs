@@ -1,7 +1,7 @@
 //! The live side of a comparison: the files of this machine below the sources of a snapshot, under the rules that it
 //! recorded, told as changes from the snapshot to them or back.
 
-use super::{Args, Sums, one, summary};
+use super::{Args, Sums, one, path_in, summary};
 use crate::commands::rules::recorded::Recorded;
 use crate::commands::version::PROGRAM;
 use crate::counts::count;
@@ -9,7 +9,7 @@ use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
 use crate::progress::Reporter;
 use crate::session::{Session, host_name, processors, seed, user_name};
-use crate::snapspec::{SnapSpec, components, to_path};
+use crate::snapspec::{SnapSpec, to_path};
 use crate::{credentials, time};
 use ::repo::browse::Change;
 use ::repo::erasures::ErasedHistory;
@@ -21,7 +21,6 @@ use format::snapshot::{Mode, Snapshot};
 use format::tree::KeyPath;
 use host::WalkOptions;
 use repo::workers::Workers;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ pub(super) fn run(session: &Session, args: &Args, spec: &SnapSpec, direction: Di
         session.out.warn(format!("the snapshot is of the machine {theirs}, and this one is {ours}"));
     }
     let reader = opened.reader()?;
-    let part = args.path.as_ref().map(|path| components(snapshot, path.as_bytes()));
+    let part = path_in(args, snapshot);
     let history = ErasedHistory::read(&opened.repo)?;
     let erased = history.of(snapshot);
     let is_file = |key: &[u8]| KeyPath::parse(key).is_ok_and(|path| path.display_bytes().starts_with(b"/"));
