@@ -1,7 +1,7 @@
 //! Lists of sources in files: patterns, plain lines, or names separated by NUL.
 //!
 //! Promises: a list is taken as a whole or refused; nothing in it is skipped silently. Paths come back as
-//! they are written, relative ones still relative. What a pattern stands for may have gone: then it comes back as it
+//! they are written, relative ones still relative. What a line stands for may have gone: then it comes back as it
 //! is written, and is a source that is not there, like any other.
 
 use std::ffi::OsStr;
@@ -23,6 +23,9 @@ pub enum ListError {
     /// A name contains a NUL where lines are expected.
     #[error("line {0} of the list contains a NUL")]
     NulInLine(usize),
+    /// A pattern stands for nothing.
+    #[error("\"{0}\" matches nothing")]
+    NoMatch(String),
     /// A folder cannot be searched.
     #[error("cannot search {folder}")]
     Search {
@@ -43,7 +46,10 @@ pub fn patterns(contents: &[u8], folder: &Path) -> Result<Vec<PathBuf>, ListErro
             return Err(ListError::NulInLine(i + 1));
         }
         if !pattern.is_empty() && pattern[0] != b'#' {
-            paths.extend(expand(pattern, folder)?);
+            match expand(pattern, folder) {
+                Err(ListError::NoMatch(_)) => paths.push(path(pattern)),
+                found => paths.extend(found?),
+            }
         }
     }
     Ok(paths)
@@ -82,8 +88,8 @@ fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
 }
 
-/// Returns the existing paths that a shell pattern stands for, sorted, or the pattern itself where there are none;
-/// relative ones are looked up from `folder` and stay relative. `*` does not match a leading dot of a name, as in a shell.
+/// Returns the existing paths that a shell pattern stands for, sorted; relative ones are looked up from
+/// `folder` and stay relative. `*` does not match a leading dot of a name, as in a shell.
 pub fn expand(pattern: &[u8], folder: &Path) -> Result<Vec<PathBuf>, ListError> {
     let absolute = pattern.starts_with(b"/");
     let mut found = vec![if absolute { PathBuf::from("/") } else { PathBuf::new() }];
@@ -98,7 +104,7 @@ pub fn expand(pattern: &[u8], folder: &Path) -> Result<Vec<PathBuf>, ListError> 
         found = next;
     }
     if found.is_empty() || found == [PathBuf::new()] {
-        return Ok(vec![path(pattern)]);
+        return Err(ListError::NoMatch(pattern.escape_ascii().to_string()));
     }
     Ok(found)
 }

@@ -135,7 +135,7 @@ fn sqlite_files(source: &SqliteSource, opener: &Opener, patience: Patience) -> O
     let mut paths: Vec<PathBuf> = Vec::new();
     for written in &source.paths {
         let path = crate::config::load::full_path(&opener.folders.home, written);
-        let found = files_from::patterns(path.as_os_str().as_encoded_bytes(), Path::new("/"));
+        let found = files_from::expand(path.as_os_str().as_encoded_bytes(), Path::new("/"));
         paths.extend(found.map_err(|e| Failure::usage("cannot find a database").because(e))?);
     }
     paths.sort();
