@@ -6,8 +6,9 @@ import random
 import re
 import sys
 
-import lifeboat_objects as reader
+import lifeboat_mini as mini
 import lifeboat_parity as parity
+from lifeboat_reader import combine_shares
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "format.md")
 FAMILY_SECRET, FAMILY, REPOSITORY = bytes([2]) * 32, bytes([1]) * 16, bytes([3]) * 16
@@ -23,31 +24,31 @@ BYTES = {name: bytes.fromhex(value) for name, value in TEXT.items() if re.fullma
 
 
 def check_numbers():
-    cursor = reader.Cursor(BYTES["wire.varints"])
+    cursor = mini.Cursor(BYTES["wire.varints"])
     assert [cursor.varint() for _ in range(6)] == [0, 1, 127, 128, 300, 2**64 - 1]
-    cursor = reader.Cursor(BYTES["wire.signed"])
+    cursor = mini.Cursor(BYTES["wire.signed"])
     assert [cursor.signed() for _ in range(6)] == [0, -1, 1, -2, 64, -(2**63)]
 
 
 def check_keys():
-    keys = reader.read_bundle(1, b"\1\1" + FAMILY_SECRET)
-    for n, name in enumerate(reader.KEY_NAMES, 1):
+    keys = mini.read_bundle(1, b"\1\1" + FAMILY_SECRET)
+    for n, name in enumerate(mini.KEY_NAMES, 1):
         assert keys[n] == BYTES[f"key.{n}." + name.replace(" ", "_")], name
     for vector, suite in (("seal.aes", 1), ("seal.chacha", 2)):
-        assert reader.open_sealed(suite, bytes([3]) * 32, BYTES[vector], b"aad") == b"known answer"
+        assert mini.open_sealed(suite, bytes([3]) * 32, BYTES[vector], b"aad") == b"known answer"
     return keys
 
 
 def check_slots(keys):
     plain = BYTES["slot.password"][32 : 32 + 0x14B]
-    gained = reader.open_slot(plain, reader.Secret(1, b"tide"), bytes([7]) * 8, REPOSITORY, FAMILY)
+    gained = mini.open_slot(plain, mini.Secret(1, b"tide"), bytes([7]) * 8, REPOSITORY, FAMILY)
     assert gained == keys
-    assert reader.open_slot(plain, reader.Secret(1, b"Tide"), bytes([7]) * 8, REPOSITORY, FAMILY) is None
-    secret = reader.decode_text_key(TEXT["textkey"])
+    assert mini.open_slot(plain, mini.Secret(1, b"Tide"), bytes([7]) * 8, REPOSITORY, FAMILY) is None
+    secret = mini.decode_text_key(TEXT["textkey"])
     assert secret == bytes([11]) * 32
-    assert reader.combine_shares([TEXT["share.3"], TEXT["share.1"]]) == secret
+    assert combine_shares([TEXT["share.3"], TEXT["share.1"]]) == secret
     plain = BYTES["slot.keyfile.covered"][32:]
-    gained = reader.open_slot(plain, reader.Secret(2, secret), bytes([7]) * 8, REPOSITORY, FAMILY)
+    gained = mini.open_slot(plain, mini.Secret(2, secret), bytes([7]) * 8, REPOSITORY, FAMILY)
     assert gained == {n: keys[n] for n in range(4, 13)}
 
 

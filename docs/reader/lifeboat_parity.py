@@ -7,32 +7,10 @@ and to give back only bytes that agree with their hash. A repository without dam
 import os
 import re
 import struct
-import sys
 
 from blake3 import blake3
 
-
-class Damaged(Exception):
-    """Bytes that the page does not allow, or that fail a check."""
-
-
-class TooNew(Exception):
-    """Bytes written by a later version of the format."""
-
-
-def check(condition, why):
-    if not condition:
-        raise Damaged(why)
-
-
-def shown(name):
-    """File names are bytes and may hold anything; what cannot be printed is escaped."""
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def warn(text):
-    print(text, file=sys.stderr)
+from lifeboat_mini import Damaged, TooNew, check
 
 
 def H(data):

@@ -1,49 +1,79 @@
 #!/usr/bin/env python3
-"""Restores lifeboat repositories without lifeboat.
+"""Restores lifeboat repositories without lifeboat, damaged ones too: all that lifeboat_mini.py leaves out.
 
-Written from docs/format.md alone ("the page" below), so that backups outlive the program that made them.
-This file holds what the page builds from objects: blobs, snapshots, trees, and restoring them.
-It promises never to write into the repository, and to check every id before bytes are used.
-It knows only repositories in local folders (copy a remote one first), only version 1, and does not try to be fast.
+Written from docs/format.md alone ("the page" below). The mini-reader reads what is as it should be; this file adds what
+the page has for worse days: parity and mirrors, packs that no index segment lists, other copies of a blob, shares of the
+recovery key, snapshots that were forgotten. What is damaged is named, and the rest restored.
 """
 
 import argparse
 import os
-import re
-import stat
 import sys
-from collections import OrderedDict
-from datetime import datetime, timezone
 
-from lifeboat_objects import (
-    BLOCK_BYTES_MAX, INDEX_BYTES_MAX, KH, Cursor, Index, Refused, Secret, decompress, number, open_sealed, open_slot,
-    read_record, sealed_body, small_object_plain,
+from lifeboat_mini import (
+    ALPHABET, DK, INDEX_BYTES_MAX, KH, Cursor, Damaged, Refused, Repository, Restore, Secret, TooNew, add_secrets,
+    check, choose, components, describe, open_sealed, open_slot, read_block_table, read_record, read_secret,
+    sealed_body, shown, small_object_plain, warn,
 )
-from lifeboat_parity import Damaged, Footer, TooNew, check, covered_bytes, scrub, shown, warn
+from lifeboat_parity import Footer, covered_bytes, scrub
 
-CACHED_BLOCKS = 16
+# ---------------------------------------------------------------------------------------------- shares
+
+
+def decode_share(text):
+    """The bytes of a share: each line of 24 characters holds 12, and a check that knows its place."""
+    lines = "".join(line for line in text.splitlines(True) if not line.startswith("#"))
+    plain = "".join(lines.upper().split()).replace("-", "").translate(str.maketrans("OIL", "011"))
+    if not plain or len(plain) % 24 or any(c not in ALPHABET for c in plain):
+        raise Refused("a share is made of lines of 24 letters and digits")
+    share = b""
+    for i in range(0, len(plain), 24):
+        value = 0
+        for character in plain[i : i + 24]:
+            value = value << 5 | ALPHABET.index(character)
+        raw = value.to_bytes(15, "big")
+        if DK("share line", bytes([i // 24]) + raw[:12])[:3] != raw[12:]:
+            raise Refused(f"line {i // 24 + 1} of the share is mistyped")
+        share += raw[:12]
+    check(share[0] == 1, "share of another version")
+    return share
+
+
+def combine_shares(texts):
+    """The secret of enough shares: the value at 0 of the polynomials through them, byte by byte."""
+    exponential, logarithm = [0] * 510, [0] * 256
+    power = 1
+    for i in range(255):
+        exponential[i] = exponential[i + 255] = power
+        logarithm[power] = i
+        power = power << 1 ^ (0x11D if power & 0x80 else 0)
+    shares = [decode_share(text) for text in texts]
+    needed, shares = shares[0][9], {share[11]: share for share in shares}
+    check(len(shares) >= needed, f"{needed} shares are needed")
+    check(len({share[1:11] for share in shares.values()}) == 1, "these shares are of different sets")
+    points = dict(list(shares.items())[:needed])
+    secret = bytearray(32)
+    for x, share in points.items():
+        weight = sum(logarithm[y] - logarithm[x ^ y] for y in points if y != x) % 255
+        for i, value in enumerate(share[12:44]):
+            secret[i] ^= exponential[logarithm[value] + weight] if value else 0
+    first = next(iter(points.values()))
+    right = DK("shared key check", first[1:11] + bytes(secret))[:16] == first[44:60]
+    check(right, "at least one of the shares is wrong")
+    return bytes(secret)
 
 
 # ------------------------------------------------------------------------------------------ repository
 
 
-class Repository:
+class MendedRepository(Repository):
+    """A repository of which any object may be damaged or missing."""
+
     def __init__(self, folder, secret, use_index=True):
-        self.folder, self.cache = folder, OrderedDict()
-        self.unlock(secret)
-        self.condemned = set()
+        self.use_index, self.condemned, self.problems = use_index, set(), []
+        super().__init__(folder, secret)
         self.read_condemned()
-        self.index = Index()
-        if use_index:
-            self.read_segments()
         self.read_unlisted_packs()
-
-    # -- objects
-
-    def names(self, folder, pattern=".*"):
-        path = os.path.join(self.folder, folder)
-        found = os.listdir(path) if os.path.isdir(path) else []
-        return sorted(name for name in found if re.fullmatch(pattern, name))
 
     def raw(self, name):
         with open(os.path.join(self.folder, name), "rb") as file:
@@ -63,17 +93,10 @@ class Repository:
             except (Damaged, TooNew) as why:
                 warn(f"{copy}: {why}")
 
-    def unlock(self, secret):
-        plain = None
-        for data in self.copies("config"):
-            plain = small_object_plain(data, 1, None)
-            self.repository_id, self.family_id = data[16:32], plain[:16]
-            if any(plain[16:24]):
-                raise TooNew("the repository requires features this reader does not know")
-            self.keys = self.try_slots(secret)
+    def open(self, secret):
+        for config in self.copies("config"):
             try:
-                sealed_body(data, 1, None, self.keys[10])
-                return
+                return self.unlock(config, secret)
             except Damaged as why:
                 warn(f"config: {why}")
         raise Refused(f"no readable configuration in {self.folder}: is it a repository?")
@@ -86,14 +109,10 @@ class Repository:
                     plain = small_object_plain(data, 2, self.repository_id)
                     keys = open_slot(plain, secret, bytes.fromhex(name), self.repository_id, self.family_id)
                     if keys:
-                        if 3 not in keys:
-                            raise Refused("this key maintains the repository; it cannot read what is backed up")
                         return keys
                 except (Damaged, TooNew, KeyError) as why:
                     warn(f"keys/{name}: {why}")
         raise Refused("no key slot opens with this secret")
-
-    # -- index and blobs
 
     def read_condemned(self):
         for name in self.names("gc", "condemned-.*"):
@@ -105,13 +124,15 @@ class Repository:
                 warn(f"gc/{name}: {why}")
 
     def read_segments(self):
-        for name in self.names("index"):
+        for name in self.names("index") if self.use_index else []:
             try:
                 data, problem, _ = covered_bytes(self.raw("index/" + name))
                 if problem:
                     warn(f"index/{name}: {problem}")
                 body = sealed_body(data, 5, self.repository_id, self.keys[7], INDEX_BYTES_MAX)
-                self.index.add_segment(body, self.keys[11])
+                if KH(self.keys[11], body[32:]) != body[:32]:
+                    warn(f"index/{name}: has wrong trust bytes; reading from it all the same")
+                self.index.add_segment(body)
             except (Damaged, TooNew) as why:
                 warn(f"index/{name}: {why}; its packs are read instead")
 
@@ -123,12 +144,17 @@ class Repository:
                     if (pack, tree) in self.index.packs:
                         continue
                     try:
-                        self.index.add_directory(self.directory(pack, tree), pack, tree)
+                        self.add_directory(self.directory(pack, tree), pack, tree)
                     except (Damaged, TooNew) as why:
                         warn(f"{top}/{digit}/{name}: {why}")
 
-    def pack_name(self, pack, tree):
-        return f"{'trees' if tree else 'packs'}/{pack.hex()[0]}/{pack.hex()}"
+    def add_directory(self, directory, pack, tree):
+        cursor = Cursor(directory)
+        cursor.take(32)
+        for block, blobs in read_block_table(cursor, pack, tree, 16):
+            for rank in range(blobs):
+                self.index.add(cursor.take(24 if tree else 8)[:8], block, rank)
+        self.index.packs.add((pack, tree))
 
     def directory(self, pack, tree):
         """The opened directory of a pack; the pack is repaired in memory when it does not open."""
@@ -157,36 +183,14 @@ class Repository:
             raise TooNew(f"version {header[4]}")
         return open_sealed(header[5], self.keys[7], sealed, b"LBO1" + bytes([6]) + header)
 
-    def block(self, block):
-        """The blobs of a block, by rank."""
-        place = (block.pack, block.offset)
-        if place not in self.cache:
+    def read_block(self, block):
+        try:
+            return super().read_block(block)
+        except Damaged as why:
             name = self.pack_name(block.pack, block.tree)
-            with open(os.path.join(self.folder, name), "rb") as file:
-                file.seek(block.offset)
-                sealed = file.read(block.stored)
-            try:
-                blobs = self.open_block(block, sealed)
-            except Damaged as why:
-                warn(f"{name}: block at {block.offset}: {why}; trying its parity")
-                data, _, _ = covered_bytes(self.raw(name))
-                blobs = self.open_block(block, data[block.offset : block.offset + block.stored])
-            self.cache[place] = blobs
-            if len(self.cache) > CACHED_BLOCKS:
-                self.cache.popitem(last=False)
-        self.cache.move_to_end(place)
-        return self.cache[place]
-
-    def open_block(self, block, sealed):
-        if block.key_reference:
-            raise TooNew("key reference")
-        key = self.keys[6 if block.tree else 3]
-        aad = b"LBB1" + self.family_id + bytes([block.tree, block.suite])
-        cursor = Cursor(decompress(open_sealed(block.suite, key, sealed, aad), BLOCK_BYTES_MAX + 4 * 65536))
-        lengths = [cursor.varint() for _ in range(cursor.varint())]
-        blobs = [cursor.take(length) for length in lengths]
-        cursor.end()
-        return blobs
+            warn(f"{name}: block at {block.offset}: {why}; trying its parity")
+            data, _, _ = covered_bytes(self.raw(name))
+            return self.open_block(block, data[block.offset : block.offset + block.stored])
 
     def blob(self, blob_id, tree):
         """The bytes with this id, from the first of its places that still has them."""
@@ -202,8 +206,6 @@ class Repository:
                 return blob
         raise Damaged(f"{'tree node' if tree else 'content'} {blob_id.hex()}: {problem}")
 
-    # -- snapshots
-
     def snapshots(self, forgotten=False):
         """Snapshot records, oldest first."""
         tombs = {name[5:] for name in self.names("gc", "tomb-.*") if self.is_tomb(name)}
@@ -212,9 +214,8 @@ class Repository:
         for name in sorted(names if forgotten else names - tombs):
             for data in self.copies("snapshots/" + name):
                 try:
-                    body = sealed_body(data, 3, self.family_id, self.keys[8])
-                    snapshot = Snapshot(read_record(body, range(1, 21)), name in tombs)
-                    check(snapshot.id.hex() == name, "record has another id than its name")
+                    snapshot = self.open_snapshot(name, data)
+                    snapshot.forgotten = name in tombs
                     found.append(snapshot)
                     break
                 except (Damaged, TooNew, KeyError) as why:
@@ -229,305 +230,59 @@ class Repository:
             warn(f"gc/{name}: {why}")
             return False
 
-
-class Snapshot:
-    def __init__(self, fields, forgotten):
-        self.id, self.root, self.forgotten = fields[1], fields[5], forgotten
-        check(len(self.id) == 16 and len(self.root) == 25, "field has another length than it should")
-        self.time = Cursor(fields[6]).time()
-        self.host = fields.get(8, b"")
-        self.sources = Cursor(fields.get(10, b"\0")).list()
-        self.tags = Cursor(fields.get(11, b"\0")).list()
-        self.partial = number(fields, 15) == 1
-        numbers = Cursor(fields[16])
-        self.counts = [numbers.varint() for _ in range(13)]
-
-
-# --------------------------------------------------------------------------------------------- trees
-
-FILE, FOLDER, LINK, PIPE, SOCKET, CHARACTER_DEVICE, BLOCK_DEVICE, FAULT = range(8)
-MARK_CHANGED, MARK_UNREADABLE = 1, 4
-
-
-class Entry:
-    """A path of a snapshot. `contents` is a list of extents: (length, blob id or None for a hole, repeat)."""
-
-    def __init__(self, key, row):
-        self.kind, self.mode, self.uid, self.gid, self.attributes = row
-        self.key = key
-        self.group = self.target = None
-        self.size = self.device = 0
-        self.contents = []
-
-
-def read_class(cursor):
-    kind, mode, uid, gid = cursor.u8(), cursor.varint(), cursor.varint(), cursor.varint()
-    if kind > FAULT:
-        raise TooNew(f"kind of file {kind}")
-    cursor.bytes(), cursor.bytes()  # names of user and group
-    cursor.varint(), cursor.varint(), cursor.varint()  # flags, project, mount row
-    form = cursor.u8()
-    check(form <= 2, "form of attributes is not allowed")
-    return kind, mode, uid, gid, None if form == 0 else cursor.bytes() if form == 1 else ("blob", cursor.take(24))
-
-
-def read_extents(cursor, count):
-    for _ in range(count):
-        start = cursor.varint(128)
-        if start & 1:
-            yield start >> 1, None, 1
-        else:
-            repeat = cursor.varint() + 1
-            yield start >> 1, cursor.take(24), repeat
-
-
-def read_leaf(node, repository):
-    """The entries of a leaf."""
-    cursor = Cursor(node)
-    check(cursor.u8() == 1, "is not a leaf")
-    count, prefix = cursor.varint(), cursor.bytes()
-    classes = [read_class(cursor) for _ in range(cursor.varint())]
-    columns = [Cursor(cursor.bytes()) for _ in range(8)]
-    cursor.end()
-    keys, rows, forms, times, inodes, sizes, ids, extras = columns
-    entries, key, mtime, ctime = [], b"", 0, 0
-    for _ in range(count):
-        shared = keys.varint()
-        check(shared <= len(key), "key shares more than there is")
-        key = key[:shared] + keys.bytes()
-        row = rows.varint()
-        check(row < len(classes), "class is not there")
-        entry = Entry(prefix + key, classes[row])
-        form = forms.u8()
-        mtime += times.signed(128)
-        ctime = mtime if form & 4 else ctime + times.signed(128)
-        inodes.signed()
-        entry.mtime, entry.marks = mtime, form >> 4
-        if entry.kind == FILE:
-            entry.size = sizes.varint()
-        if form & 8:
-            entry.group = extras.take(8)
-        if entry.kind in (CHARACTER_DEVICE, BLOCK_DEVICE):
-            entry.device = extras.varint()
-        if entry.kind in (LINK, FAULT):
-            entry.target = extras.bytes()
-        entry.contents = read_contents(form & 3, entry.size, ids, extras, repository)
-        entries.append(entry)
-    for column in columns:
-        column.end()
-    return entries
-
-
-def read_contents(form, size, ids, extras, repository):
-    if form == 0:
-        return []
-    if form == 1:
-        return [(size, ids.take(24), 1)]
-    if form == 2:
-        return list(read_extents(extras, extras.varint()))
-    level, root = extras.u8(), ids.take(24)
-    return walk_extents(repository, root, level)  # a generator: read when the file is written
-
-
-def walk_extents(repository, node_id, level):
-    cursor = Cursor(repository.blob(node_id, tree=True))
-    if level == 0:
-        check(cursor.u8() == 3, "is not a node of extents")
-        yield from read_extents(cursor, cursor.varint())
-    else:
-        check(cursor.u8() == 4 and cursor.u8() == level, "extent tree has a wrong level")
-        for _ in range(cursor.varint()):
-            child = cursor.take(24)
-            cursor.varint()
-            yield from walk_extents(repository, child, level - 1)
-    cursor.end()
-
-
-def walk(repository, node_id, level, problems):
-    """All entries below a node, in order. What is damaged is named and left out."""
-    try:
-        node = repository.blob(node_id, tree=True)
-        if level == 0:
-            entries, children = read_leaf(node, repository), []
-        else:
-            entries, children = [], read_index_node(node, level)
-    except (Damaged, TooNew) as why:
-        problems.append(f"a part of the tree: {why}")
-        return
-    yield from entries
-    for child in children:
-        yield from walk(repository, child, level - 1, problems)
-
-
-def read_index_node(node, level):
-    cursor = Cursor(node)
-    check(cursor.u8() == 2 and cursor.u8() == level, "tree has a wrong level")
-    children = []
-    for _ in range(cursor.varint()):
-        cursor.varint(), cursor.bytes()  # the last key below the child
-        children.append(cursor.take(24))
-        cursor.varint(), cursor.varint()  # entries and bytes below
-    cursor.end()
-    return children
-
-
-def read_attributes(encoded, repository):
-    if encoded is None:
-        return []
-    cursor = Cursor(repository.blob(encoded[1], tree=True) if isinstance(encoded, tuple) else encoded)
-    check(cursor.u8() == 5, "is not an attribute set")
-    attributes = [(cursor.bytes(), cursor.bytes()) for _ in range(cursor.varint())]
-    cursor.end()
-    return attributes
+    def read_node(self, node_id, level):
+        """What is damaged is named and left out."""
+        try:
+            return super().read_node(node_id, level)
+        except (Damaged, TooNew) as why:
+            self.problems.append(f"a part of the tree: {why}")
+            return []
 
 
 # ------------------------------------------------------------------------------------------- restore
 
 
-def components(key):
-    """The names from the volume down. The last is empty in a fault record."""
-    parts = key.split(b"\0")
-    check(len(parts) >= 2 and parts[-2] == b"" and all(parts[:-2]), "key is not allowed")
-    return parts[:-2] + parts[-1:]
+class MendingRestore(Restore):
+    """Restores what can be. Afterwards `problems` of the repository says what is missing."""
 
+    def __init__(self, repository, target, path):
+        super().__init__(repository, target)
+        self.only = os.fsencode(path.rstrip("/") + "/") if path else b""
 
-def path_text(names):
-    return b"/".join(names).replace(b"//", b"/")
-
-
-class Restore:
-    """Writes a snapshot below a new folder. Afterwards `problems` says what is missing."""
-
-    def __init__(self, repository, target):
-        self.repository, self.target, self.problems = repository, os.fsencode(target), []
-        self.folders, self.made, self.first_names = [], set(), {}
-
-    def run(self, snapshot, below):
-        os.makedirs(self.target, exist_ok=True)
-        if os.listdir(self.target):
-            raise Refused(f"{shown(self.target)} is not empty")
-        self.made.add(self.target)
-        for entry in walk(self.repository, snapshot.root[:24], snapshot.root[24], self.problems):
-            try:
-                names = components(entry.key)
-                if (path_text(names) + b"/").startswith(below):
-                    self.entry(entry, names)
-            except (Damaged, TooNew, OSError) as why:
-                self.problems.append(f"{shown(entry.key.replace(bytes(1), b'/'))}: {why}")
-        for entry, path in reversed(self.folders):
-            self.metadata(entry, path)
-
-    def path(self, names):
-        """Where a path goes: `/` is the target itself, a stream a file in it, other volumes get a folder."""
-        volume, *rest = names
-        check(not any(name in (b".", b"..") or b"/" in name for name in rest), "name is not allowed")
-        if volume != b"/":
-            rest.insert(0, re.sub(rb"[/\\:]", b"_", volume.removeprefix(b"stream:")))
-            check(rest[0] not in (b"", b".", b".."), "name is not allowed")
-        return os.path.join(self.target, *rest)
-
-    def entry(self, entry, names):
-        if entry.kind == FAULT:
-            warn(f"{shown(path_text(names))}: was not complete when it was backed up: {shown(entry.target)}")
-            return
-        path = self.path(names)
-        if entry.kind == FOLDER:
-            self.folder(path)
-            self.folders.append((entry, path))
-            return
-        self.folder(os.path.dirname(path))
-        if entry.group in self.first_names:
-            os.link(self.first_names[entry.group], path, follow_symlinks=False)
-            return
-        if entry.kind == FILE and entry.marks & MARK_UNREADABLE:
-            warn(f"{shown(path)}: its contents could not be read when it was backed up")
-            return
-        self.create(entry, path)
-        self.metadata(entry, path)
-        if entry.group:
-            self.first_names[entry.group] = path
-
-    def folder(self, path):
-        """Makes a folder; never goes through a link that the snapshot itself put there."""
-        if path in self.made:
-            return
-        self.folder(os.path.dirname(path))
+    def entry(self, entry):
         try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            check(stat.S_ISDIR(os.lstat(path).st_mode), "something else stands where a folder belongs")
-        self.made.add(path)
-
-    def create(self, entry, path):
-        kinds = {PIPE: stat.S_IFIFO, SOCKET: stat.S_IFSOCK, CHARACTER_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
-        if entry.kind == FILE:
-            self.file(entry, path)
-        elif entry.kind == LINK:
-            os.symlink(entry.target, path)
-        else:
-            os.mknod(path, kinds[entry.kind] | 0o600, entry.device)
-
-    def file(self, entry, path):
-        written = 0
-        with open(path, "xb") as file:
-            for length, blob_id, repeat in entry.contents:
-                if blob_id is None:
-                    file.seek(length, os.SEEK_CUR)
-                else:
-                    blob = self.repository.blob(blob_id, tree=False)
-                    check(len(blob) == length, "content has another length than it should")
-                    for _ in range(repeat):
-                        file.write(blob)
-                written += length * repeat
-            check(written == entry.size, "contents have another length than the file")
-            file.truncate(entry.size)
-        if entry.marks & MARK_CHANGED:
-            warn(f"{shown(path)}: changed while it was backed up")
-
-    def metadata(self, entry, path):
-        if os.geteuid() == 0:
-            os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-        if entry.kind != LINK:
-            os.chmod(path, entry.mode)
-        for name, value in read_attributes(entry.attributes, self.repository):
-            try:
-                os.setxattr(path, name, value, follow_symlinks=False)
-            except (OSError, AttributeError) as why:
-                warn(f"{shown(path)}: attribute {shown(name)}: {why}")
-        os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+            names = components(entry.key)
+            if (b"/".join(names).replace(b"//", b"/") + b"/").startswith(self.only):
+                super().entry(entry)
+        except (Damaged, TooNew, OSError) as why:
+            self.repository.problems.append(f"{shown(entry.key.replace(bytes(1), b'/'))}: {why}")
 
 
 # ---------------------------------------------------------------------------------------------- main
 
 
-def moment(nanoseconds):
-    return datetime.fromtimestamp(nanoseconds // 1_000_000_000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+def describe_fully(snapshot):
+    numbers = Cursor(snapshot.fields[16])
+    size = [numbers.varint() for _ in range(13)][7]
+    partial = snapshot.fields.get(15) == b"\1"
+    words = [describe(snapshot), shown(snapshot.fields.get(8, b"")), f"{size} bytes"]
+    return "  ".join(words + ["(partial)"] * partial + ["(forgotten)"] * snapshot.forgotten)
 
 
-def list_snapshots(snapshots):
-    for snapshot in snapshots:
-        words = [snapshot.id.hex(), moment(snapshot.time), shown(snapshot.host), f"{snapshot.counts[7]} bytes"]
-        words += [shown(source) for source in snapshot.sources] + ["#" + shown(tag) for tag in snapshot.tags]
-        words += ["(partial)"] * snapshot.partial + ["(forgotten)"] * snapshot.forgotten
-        print("  ".join(words))
-
-
-def choose(snapshots, wanted):
-    if wanted == "latest" and snapshots:
-        return snapshots[-1]
-    found = [snapshot for snapshot in snapshots if snapshot.id.hex().startswith(wanted)]
-    if len(found) != 1:
-        raise Refused(f"{len(found)} snapshots have an id that begins with {wanted!r}")
-    return found[0]
+def read_any_secret(given):
+    if not given.share_file:
+        return read_secret(given)
+    texts = []
+    for path in given.share_file:
+        with open(path, encoding="utf-8") as file:
+            texts.append(file.read())
+    return Secret(3, combine_shares(texts))
 
 
 def arguments():
     parser = argparse.ArgumentParser(description="Restores lifeboat repositories without lifeboat.")
     parser.add_argument("repo", metavar="REPO", help="folder of the repository")
-    secret = parser.add_mutually_exclusive_group()
-    secret.add_argument("--password-file", metavar="F", help="the password is the first line of this file")
-    secret.add_argument("--key-file", metavar="F")
-    secret.add_argument("--recovery-key-file", metavar="F")
+    secret = add_secrets(parser)
     secret.add_argument("--share-file", metavar="F", action="append", help="a share of the recovery key")
     parser.add_argument("--no-index", action="store_true", help="use the directories of the packs only")
     parser.add_argument("--forgotten", action="store_true", help="also snapshots that were forgotten")
@@ -544,16 +299,16 @@ def arguments():
 def run(given):
     if given.command == "scrub":
         return 5 if scrub(given.repo) else 0
-    repository = Repository(given.repo, Secret.from_arguments(given), use_index=not given.no_index)
+    repository = MendedRepository(given.repo, read_any_secret(given), use_index=not given.no_index)
     snapshots = repository.snapshots(given.forgotten)
     if given.command == "list":
-        list_snapshots(snapshots)
+        for snapshot in snapshots:
+            print(describe_fully(snapshot))
         return 0
-    restore = Restore(repository, given.target)
-    restore.run(choose(snapshots, given.snapshot), os.fsencode(given.path.rstrip("/") + "/" if given.path else ""))
-    for problem in restore.problems:
+    MendingRestore(repository, given.target, given.path).run(choose(snapshots, given.snapshot))
+    for problem in repository.problems:
         warn(f"NOT RESTORED {problem}")
-    return 5 if restore.problems else 0
+    return 5 if repository.problems else 0
 
 
 if __name__ == "__main__":
