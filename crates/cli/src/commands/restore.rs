@@ -1,6 +1,6 @@
 //! `lifeboat restore`: brings a snapshot, or a part of it, back onto this machine.
 
-use super::rules::recorded;
+use super::rules::recorded::Recorded;
 use crate::counts::{count, counted};
 use crate::display::{DisplayName, safe, shell_word};
 use crate::error::{Exit, Failure, Outcome};
@@ -17,7 +17,7 @@ use host::rules::{IGNORE_FILE, RuleError};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,12 +109,19 @@ impl From<When> for Overwrite {
 /// patterns that is not there any more.
 fn left_out(snapshot: &Snapshot) -> Outcome<LeftOut> {
     let mut left_out = LeftOut { markers: vec![IGNORE_FILE.into()], ..LeftOut::default() };
-    let mut unknown = Vec::new();
-    for word in &snapshot.excludes {
-        if !add_rule(&mut left_out, word) {
-            unknown.push(safe(word).to_string());
+    let unknown = Recorded::each(&snapshot.excludes, |rule| {
+        match rule {
+            Recorded::OneFileSystem | Recorded::NoIgnoreFiles => {}
+            Recorded::IgnoreFilesNamed(name) | Recorded::IfPresent(name) => {
+                left_out.markers.push(name.as_bytes().to_vec());
+            }
+            Recorded::Caches => left_out.markers.push(b"CACHEDIR.TAG".to_vec()),
+            Recorded::LargerThanBytes(bytes) => left_out.longer_than_bytes = Some(bytes),
+            pattern => return pattern.add_pattern(&mut left_out.rules),
         }
-    }
+        true
+    });
+    let unknown: Vec<String> = unknown.into_iter().map(|word| safe(word).to_string()).collect();
     if unknown.is_empty() || snapshot.stats.excluded == 0 {
         return Ok(left_out);
     }
@@ -126,29 +133,6 @@ fn left_out(snapshot: &Snapshot) -> Outcome<LeftOut> {
     Err(Failure::new(Exit::Refused, what).hint(
         "restore into an empty folder, or without --delete; or remove them, too: --delete --delete-excluded",
     ))
-}
-
-/// Takes in a rule as snapshots record it. Returns whether it could be understood.
-fn add_rule(left_out: &mut LeftOut, word: &str) -> bool {
-    let rules = &mut left_out.rules;
-    match (word.split_once(' '), word.strip_prefix('!')) {
-        _ if word == recorded::ONE_FILE_SYSTEM || word == recorded::NO_IGNORE_FILES => {}
-        (Some((recorded::IGNORE_FILES_NAMED, name)), _) => left_out.markers.push(name.as_bytes().to_vec()),
-        _ if word == "--exclude-caches" => left_out.markers.push(b"CACHEDIR.TAG".to_vec()),
-        (Some(("--exclude-if-present", name)), _) => left_out.markers.push(name.as_bytes().to_vec()),
-        (Some(("--exclude-larger-than", size)), _) => match sizes::parse(size) {
-            Ok(bytes) => left_out.longer_than_bytes = Some(bytes),
-            Err(_) => return false,
-        },
-        (Some(("--iexclude", pattern)), _) => {
-            return rules.exclude(pattern.as_bytes(), "backup", true).is_ok();
-        }
-        (Some(("--exclude-file", path)), _) => return rules.exclude_file(Path::new(path), false).is_ok(),
-        _ if word.starts_with("--") => return false,
-        (_, Some(pattern)) => return rules.include(pattern.as_bytes(), "backup", false).is_ok(),
-        _ => return rules.exclude(word.as_bytes(), "backup", false).is_ok(),
-    }
-    true
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {

@@ -2,7 +2,7 @@
 //! recorded, told as changes from the snapshot to them or back.
 
 use super::{Args, Sums, one, path_in, summary};
-use crate::commands::rules::recorded::Recorded;
+use crate::commands::rules::recorded::Chosen;
 use crate::commands::version::PROGRAM;
 use crate::counts::count;
 use crate::display::safe;
@@ -96,7 +96,7 @@ fn directed(change: Change<'_>, direction: Direction) -> Change<'_> {
 
 /// A backup of the same sources under the same rules, with the snapshot as its parent.
 fn request(session: &Session, snapshot: &Snapshot) -> Outcome<BackupRequest> {
-    let Recorded { rules, one_file_system, unknown } = Recorded::read(&snapshot.excludes);
+    let Chosen { rules, one_file_system, unknown } = Chosen::read(&snapshot.excludes);
     if !unknown.is_empty() && snapshot.stats.excluded > 0 {
         let known = unknown.iter().map(|word| safe(word).to_string()).collect::<Vec<_>>().join(", ");
         session.out.warn(format!(
