@@ -258,11 +258,14 @@ impl Opener {
         }
     }
 
+    /// Where this machine writes to a repository that was copied file by file, if that is another place than this.
+    fn original_of(&self, repo: &Repo) -> Option<PathBuf> {
+        seen_places::original(&self.folders, &repo.location(), &repo.identity().repo)
+    }
+
     /// Why nothing is written to a repository that was copied file by file, while the other one is there.
     fn refusal_of_clone(&self, repo: &Repo) -> Option<String> {
-        let here = repo.location();
-        let original = seen_places::original(&self.folders, &here, &repo.identity().repo)?;
-        let original = original.display().to_string();
+        let original = self.original_of(repo)?.display().to_string();
         let (shown, word) = (safe(&original), shell_word(&original));
         Some(format!(
             "this is {shown} copied file by file, and whatever is written here would make that one look out of date. \
@@ -372,11 +375,21 @@ impl Opener {
     }
 
     /// All snapshots, and those that this machine has seen as the newest of their machine and that are gone without
-    /// having been forgotten: none of them once an older state is accepted.
+    /// having been forgotten: none of them once an older state is accepted. What a copy shows, made file by file of a
+    /// repository that is there, says nothing about that one: it is neither refused nor remembered.
     pub fn snapshots_and_gone(&self, repo: &Repo) -> Outcome<(SnapshotList, Vec<Gone>)> {
         let list = SnapshotList::read(repo)?;
         let kept = seen_heads::of(&self.folders, &repo.identity().repo);
         let gone = kept.heads.gone_from(repo, &list)?;
+        if let Some(original) = self.original_of(repo) {
+            if !gone.is_empty() {
+                let (here, original) = (repo.location(), original.display().to_string());
+                let (here, original) = (safe(&here), safe(&original));
+                self.person
+                    .warn(&format!("{here} is {original} copied file by file, and older than that is now"));
+            }
+            return Ok((list, Vec::new()));
+        }
         if gone.is_empty() || self.accept_rollback {
             self.keep(kept.update(&Heads::of(&list)));
             return Ok((list, Vec::new()));
@@ -390,13 +403,18 @@ impl Opener {
         let mut heads = kept.heads.clone();
         heads.see(snapshot);
         self.keep(kept.update(&heads));
+        self.remember_place(repo);
+    }
+
+    /// Remembers that this machine just wrote to a repository there.
+    pub fn remember_place(&self, repo: &Repo) {
         self.keep(seen_places::remember(&self.folders, &repo.location(), &repo.identity().repo));
     }
 
     /// A machine that can keep nothing loses the check, and says so to who wants to know.
     fn keep(&self, kept: std::io::Result<()>) {
         if let Err(e) = kept {
-            self.person.detail(&format!("cannot remember the newest snapshots of this repository: {e}"));
+            self.person.detail(&format!("cannot remember what was seen of this repository: {e}"));
         }
     }
 

@@ -8,9 +8,12 @@ use crate::durable;
 use crate::folders::Folders;
 use ::repo::Repo;
 use format::id::RepoId;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use storage::Location;
 
 /// More files than this are not looked at.
@@ -28,46 +31,56 @@ fn path(folders: &Folders, location: &str) -> PathBuf {
     folders.state.join(format!("place-{}", &blake3::hash(&spelled).to_hex()[..32]))
 }
 
-/// Remembers which repository is at a place, and how the place is written.
+/// Remembers that this machine wrote to a repository at a place: which, how the place is written, and, by the time of
+/// the file, that it was now.
 pub fn remember(folders: &Folders, location: &str, repo: &RepoId) -> io::Result<()> {
-    let path = path(folders, location);
-    let text = format!("{}\n{}\n", repo.hex(), absolute(location).unwrap_or_default().display());
-    match std::fs::read_to_string(&path).is_ok_and(|known| known == text) {
-        true => Ok(()),
-        false => durable::replace(&path, text.as_bytes()),
-    }
+    let mut text = format!("{}\n", repo.hex()).into_bytes();
+    // A place elsewhere has no folder here.
+    text.extend(absolute(location).into_iter().flat_map(|folder| folder.into_os_string().into_vec()));
+    durable::replace(&path(folders, location), &text)
 }
 
 /// Which repository was at a place when this machine last wrote there.
 pub fn known(folders: &Folders, location: &str) -> Option<RepoId> {
-    let text = std::fs::read_to_string(path(folders, location)).ok()?;
-    RepoId::from_hex(text.lines().next()?)
+    read(&path(folders, location)).map(|written| written.repo)
 }
 
-/// The folder that a repository was copied from file by file: another one where this machine wrote to it and where it
-/// still is, when it never wrote to it at this place. A folder that is seen by two ways is one.
+/// What a file says.
+struct Written {
+    repo: RepoId,
+    folder: PathBuf,
+    at: SystemTime,
+}
+
+fn read(path: &Path) -> Option<Written> {
+    let at = path.metadata().ok()?.modified().ok()?;
+    let text = std::fs::read(path).ok()?;
+    let mut parts = text.splitn(2, |byte| *byte == b'\n');
+    let repo = RepoId::from_hex(str::from_utf8(parts.next()?).ok()?)?;
+    let folder = PathBuf::from(OsStr::from_bytes(parts.next().unwrap_or_default()));
+    Some(Written { repo, folder, at })
+}
+
+/// The other folder that has a repository, where one of the two was copied from the other file by file: the one of them
+/// to which this machine wrote last, if that is not this one. A folder that is seen by two ways is one.
 pub fn original(folders: &Folders, location: &str, repo: &RepoId) -> Option<PathBuf> {
     let here = absolute(location)?;
-    if known(folders, location) == Some(*repo) {
-        return None;
-    }
+    let written_here = read(&path(folders, location)).filter(|here| here.repo == *repo).map(|here| here.at);
     let entries = std::fs::read_dir(&folders.state).ok()?.take(FILES_MAX).flatten();
     let files = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"place-"));
-    let places = files.filter_map(|entry| {
-        let text = std::fs::read_to_string(entry.path()).ok()?;
-        let (id, folder) = text.split_once('\n')?;
-        let folder = PathBuf::from(folder.trim_end_matches('\n'));
-        (RepoId::from_hex(id) == Some(*repo) && folder.is_absolute()).then_some(folder)
+    let later = files.filter_map(|entry| read(&entry.path())).filter(|there| {
+        there.repo == *repo && there.folder.is_absolute() && written_here.is_none_or(|at| at < there.at)
     });
-    places.filter(|there| is_another(&here, there) && holds(there, repo)).min()
+    let present = later.filter(|there| is_another(&here, &there.folder) && holds(&there.folder, repo));
+    present.max_by_key(|there| there.at).map(|there| there.folder)
 }
 
-/// Whether two folders are two, and both are there. Who copies a file can give the copy everything but the time of its
-/// last change, which the file system keeps for itself.
+/// Whether two folders are two, and both are there. Who copies a folder can give the copy everything but the times of its
+/// last changes, which the file system keeps for itself.
 fn is_another(here: &Path, there: &Path) -> bool {
     let changed = |folder: &Path| {
-        let found = folder.join(::repo::names::CONFIG).metadata().ok()?;
-        Some((found.ctime(), found.ctime_nsec()))
+        let time = |path: &Path| path.metadata().ok().map(|found| (found.ctime(), found.ctime_nsec()));
+        Some((time(folder)?, time(&folder.join(::repo::names::CONFIG))?))
     };
     changed(here).zip(changed(there)).is_some_and(|(here, there)| here != there)
 }

@@ -238,9 +238,7 @@ pub(crate) fn create(
     };
     let body = json!({"family": repo.identity().family.hex(), "is_copy": is_shared_family});
     crate::audit::record(session, &repo, "init", &body);
-    if let Err(e) = seen_places::remember(&session.opener().folders, &repo.location(), &id) {
-        session.out.detail(format!("cannot remember this place: {e}"));
-    }
+    session.opener().remember_place(&repo);
     Ok(Created { repo, credential: primary.credential, keys: NewKeys { recovery, key_file } })
 }
 

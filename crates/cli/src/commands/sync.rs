@@ -162,6 +162,7 @@ pub(super) fn write_down(
     if !dry_run && !ids.is_empty() {
         let body = json!({"from": source.repo().location(), "snapshots": ids});
         crate::audit::record(session, target.repo(), action, &body);
+        session.opener().remember_place(target.repo());
     }
 }
 

@@ -387,6 +387,66 @@ fn a_folder_that_was_copied_as_it_is_is_read_and_not_written_while_the_other_is_
     machine.ok(&["backup", "-r", "moved", "src"]);
 }
 
+/// A machine that knows of no place yet learns one by what it brings there.
+#[test]
+fn the_target_of_a_sync_is_known_when_it_was_copied_as_it_is() {
+    let mut machine = Machine::new();
+    machine.write("src/a", b"one");
+    machine.ok(&["backup", "--init", "-r", "disk", "src"]);
+    machine.ok(&["init", "-r", "own", "--copy-of", "disk"]);
+    machine.set("XDG_STATE_HOME", &machine.path("fresh").display().to_string());
+    machine.ok(&["sync", "--from", "disk", "--to", "own"]);
+    let [own, clone] = ["own", "clone"].map(|name| machine.path(name));
+    assert!(std::process::Command::new("cp").arg("-a").args([own, clone]).status().unwrap().success());
+    assert_eq!(machine.run(&["backup", "-r", "clone", "src"]).code, 14);
+}
+
+/// What a copy shows says nothing about the place it was copied from.
+#[test]
+fn a_folder_that_was_copied_as_it_is_stays_readable_and_hides_nothing_of_the_other() {
+    let machine = Machine::new();
+    let cp = |how: &str, from: &str, to: &str| {
+        let [from, to] = [from, to].map(|name| machine.path(name));
+        assert!(std::process::Command::new("cp").arg(how).args([from, to]).status().unwrap().success());
+    };
+    machine.write("src/a", b"one");
+    machine.ok(&["backup", "--init", "-r", "disk", "src"]);
+    cp("-a", "disk", "clone");
+    cp("-a", "disk", "older");
+    machine.ok(&["backup", "-r", "disk", "src"]);
+    for command in [&["snapshots"][..], &["check"], &["restore", "latest", "--target", "back"]] {
+        for accept in [&[][..], &["--accept-rollback"]] {
+            let ran = machine.run(&[command, &["-r", "clone"], accept].concat());
+            assert!(ran.code == 0 && ran.err.contains("older than that is now"), "{command:?}: {}", ran.err);
+        }
+    }
+    // The first one is set back, in its own place.
+    fs::rename(machine.path("disk"), machine.path("newer")).unwrap();
+    fs::rename(machine.path("older"), machine.path("disk")).unwrap();
+    let ran = machine.run(&["snapshots", "-r", "disk"]);
+    assert!(ran.code == 1 && ran.err.contains("shows an older state"), "{}", ran.err);
+    fs::remove_dir_all(machine.path("disk")).unwrap();
+    fs::rename(machine.path("newer"), machine.path("disk")).unwrap();
+    // Hard links are a copy, too.
+    cp("-al", "disk", "linked");
+    assert_eq!(machine.run(&["backup", "-r", "linked", "src"]).code, 14);
+    // One goes on while the other is away: from then on that one is written to.
+    fs::remove_dir_all(machine.path("clone")).unwrap();
+    cp("-a", "disk", "clone");
+    fs::rename(machine.path("disk"), machine.path("away")).unwrap();
+    fs::remove_dir_all(machine.path("linked")).unwrap();
+    machine.ok(&["backup", "-r", "clone", "src"]);
+    fs::rename(machine.path("away"), machine.path("disk")).unwrap();
+    for _ in 0..2 {
+        let ran = machine.run(&["backup", "-r", "disk", "src"]);
+        assert!(ran.code == 14 && ran.err.contains("ROOT/clone copied file by file"), "{}", ran.err);
+        machine.ok(&["backup", "-r", "clone", "src"]);
+        machine.ok(&["snapshots", "-r", "disk"]);
+    }
+    let both = machine.run(&["backup", "-r", "clone", "-r", "disk", "src"]);
+    assert!(both.code != 0 && both.err.contains("copied file by file"), "{}", both.err);
+}
+
 /// From where each action of this kind brought something, as the log of the repository says.
 fn written_down(machine: &Machine, repository: &str, action: &str) -> Vec<String> {
     let report = machine.run(&["report", "compliance", "-r", repository, "--json"]);

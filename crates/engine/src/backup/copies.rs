@@ -58,7 +58,7 @@ impl Copies {
         }
         let repos: BTreeSet<_> = readers.iter().map(|r| r.repo().identity().repo).collect();
         if repos.len() != readers.len() {
-            return Err(RepoError::Local("one repository is named twice".into()));
+            return Err(RepoError::Local("one repository is named twice, or one is the other copied file by file; init --copy-of makes a copy of its own".into()));
         }
         let n = readers.len();
         Ok(Copies {
