@@ -2,6 +2,7 @@
 
 use super::snapshots::columns;
 use crate::audit;
+use crate::counts::count;
 use crate::credentials;
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome};
@@ -139,8 +140,12 @@ fn add(session: &Session, args: &Add) -> Outcome<Exit> {
         session.out.object(&object)?;
     } else if !session.out.quiet {
         let would = if args.dry_run { "would hold" } else { "holds" };
-        let s = if covered == 1 { "snapshot" } else { "snapshots" };
-        session.out.line(format!("{:?} {would} {covered} {s}{}", safe(&hold.name), later(&hold)))?;
+        session.out.line(format!(
+            "{:?} {would} {}{}",
+            safe(&hold.name),
+            count(covered, "snapshot"),
+            later(&hold)
+        ))?;
     }
     Ok(Exit::Ok)
 }

@@ -37,7 +37,8 @@ pub fn compare_live(
     let mut writer = Writer::start_many(&listed, Seed::new(request.seed.draw()), request.time, options);
     drop(listed); // of a large repository they are large
     let mut teller = Teller::new(monitor, files, bytes);
-    let differences = Differences { part, wanted, visit, unseen: Vec::new() };
+    let keys = part.map(|part| (PathKey::of(part), dir_prefix(part)));
+    let differences = Differences { part, keys, wanted, visit, unseen: Vec::new() };
     Pass::new(&reader, &mut writer, &mut request, &mut teller)?.compare(differences)?;
     if monitor.cancelled() {
         return Err(RepoError::Local(CANCELLED.into()));
@@ -49,6 +50,8 @@ pub fn compare_live(
 /// Takes what a pass finds.
 pub(super) struct Differences<'a> {
     part: Option<&'a [Vec<u8>]>,
+    /// The key of the part, and what the keys below it begin with.
+    keys: Option<(Vec<u8>, Vec<u8>)>,
     wanted: &'a dyn Fn(&[u8]) -> bool,
     visit: &'a mut dyn FnMut(&[u8], Change<'_>) -> RepoResult<()>,
     /// Paths that could not be looked at: their keys, and the prefixes of what is in and below them.
@@ -57,8 +60,8 @@ pub(super) struct Differences<'a> {
 
 impl Differences<'_> {
     pub(super) fn wants(&self, key: &[u8]) -> bool {
-        let is_in = |part: &[Vec<u8>]| key == PathKey::of(part) || key.starts_with(&dir_prefix(part));
-        self.part.is_none_or(is_in) && (self.wanted)(key)
+        let is_in = |(path, below): &(Vec<u8>, Vec<u8>)| key == path || key.starts_with(below);
+        self.keys.as_ref().is_none_or(is_in) && (self.wanted)(key)
     }
 
     /// Whether what is wrong with a path, or with a folder that leads to it, hides something that is wanted.

@@ -1,5 +1,6 @@
 //! Lengths of time as people write them in schedules: `6h`, `90 min`, `1h30m`, `2 days`.
 
+use crate::counts::count;
 use std::time::Duration;
 
 pub(super) const MINUTE: u64 = 60;
@@ -46,12 +47,11 @@ pub fn shown_length(length: Duration) -> String {
     let Some(first) = units.iter().position(|(unit, _)| secs >= *unit) else {
         return "0 seconds".to_string();
     };
-    let part = |n: u64, name: &str| format!("{n} {name}{}", if n == 1 { "" } else { "s" });
     let (unit, name) = units[first];
-    let large = part(secs / unit, name);
+    let large = count(secs / unit, name);
     match units.get(first + 1).map(|(small, name)| (secs % unit / small, name)) {
         None | Some((0, _)) => large,
-        Some((n, name)) => format!("{large} {}", part(n, name)),
+        Some((n, name)) => format!("{large} {}", count(n, name)),
     }
 }
 

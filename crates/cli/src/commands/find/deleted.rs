@@ -37,16 +37,16 @@ pub(super) fn last_seen<'l>(
 ) -> Outcome<Vec<(&'l Snapshot, Found)>> {
     snapshots.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
     let reader = finds.search.reader()?;
-    let mut seen: HashMap<Source<'_>, HashSet<Vec<u8>>> = HashMap::new();
+    let mut series: HashMap<Source<'_>, (Vec<&Snapshot>, HashSet<Vec<u8>>)> = HashMap::new();
     let mut last = Vec::new();
     for snapshot in snapshots.into_iter().rev() {
-        let now = newest(list, snapshot);
-        let seen = seen.entry((&snapshot.host, &snapshot.sources)).or_default();
+        let of = (&*snapshot.host, &*snapshot.sources);
+        let (now, seen) = series.entry(of).or_insert_with(|| (newest(list, snapshot), HashSet::new()));
         let mut gone = Vec::new();
         for (key, entry) in finds.of(snapshot)?.iter() {
             if !seen.contains(key) {
                 seen.insert(key.clone());
-                if !is_there(&reader, &now, finds.erased, key)? {
+                if !is_there(&reader, now, finds.erased, key)? {
                     gone.push((key.clone(), entry.clone()));
                 }
             }
