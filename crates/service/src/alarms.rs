@@ -11,7 +11,7 @@
 use crate::catalog::{Alarm, Catalog, CatalogResult, Duty, DutyRecord, NotifierState, Suspicion};
 use crate::display::safe;
 use crate::notify::{Channel, Message, NotifyError, Priority};
-use crate::posture::{GoalKind, Posture, State, age_words, headline, span_words};
+use crate::posture::{Besides, GoalKind, Posture, State, age_words, span_words};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
@@ -443,12 +443,18 @@ impl Telling<'_> {
     }
 
     /// The regular report: what needs doing, then everything, then the page.
-    pub fn report(&self, posture: &Posture, html: String) -> Message {
-        let mut text = headline(posture);
+    pub fn report(&self, posture: &Posture, besides: &[Besides<'_>], html: String) -> Message {
+        let mut text = self.outlook.to_string();
         for (source, goal) in posture.unmet() {
             text.push_str(&format!("\n- {}: {}", safe(source), safe(&goal.reason)));
             if !goal.fix.is_empty() {
                 text.push_str(&format!("\n    {}", goal.fix));
+            }
+        }
+        for thing in besides {
+            text.push_str(&format!("\n- {}", safe(thing.text)));
+            if !thing.fix.is_empty() {
+                text.push_str(&format!("\n    {}", thing.fix));
             }
         }
         text.push('\n');
@@ -460,7 +466,7 @@ impl Telling<'_> {
         Message {
             kind: "report".into(),
             subject: "report".into(),
-            title: headline(posture),
+            title: self.outlook.to_string(),
             text,
             fix: String::new(),
             priority: Priority::Low,

@@ -86,9 +86,20 @@ fn young_good_proven_copies_meet_every_goal() {
     let immutable = &posture.sources[0].goals[4];
     assert_eq!(immutable.reason, "cloud (claimed, not tried)");
     assert_eq!(
-        headline(&posture),
+        headline(&posture, 0),
         "Everything is protected. The oldest newest copy is 2 h old (home in cloud)."
     );
+    assert_eq!(headline(&posture, 1), "One thing needs you. Every copy is young enough.");
+    let attack = Besides { text: "home: <looks> like an attack", fix: "lifeboat diff A B", needs_you: true };
+    let page = |besides: &[Besides<'_>]| page(&posture, besides, &|_| "now".into(), "1");
+    assert!(page(&[]).contains("Everything is protected") && !page(&[]).contains("What needs you"));
+    let told = page(&[attack]);
+    assert!(
+        told.contains("One thing needs you") && told.contains("home: &lt;looks&gt; like an attack<code>")
+    );
+    assert!(told.contains("<header class=\"bad\">"));
+    let tried = page(&[Besides { needs_you: false, ..attack }]);
+    assert!(tried.contains("<header class=\"good\">") && tried.contains("looks&gt; like"));
 }
 
 #[test]
@@ -224,7 +235,7 @@ fn the_page_is_whole_and_takes_no_orders_from_names() {
     let mut known = seen();
     known.pairs.iter_mut().for_each(|pair| pair.source.clone_from(&want.sources[0].name));
     known.pairs[1].good = Some(NOW - 9 * DAY);
-    let html = page(&judge(&want, &known, NOW), &|at| format!("{at} UTC"), "0.1.0");
+    let html = page(&judge(&want, &known, NOW), &[], &|at| format!("{at} UTC"), "0.1.0");
     assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
     assert!(html.contains("&lt;script&gt;"));
     assert!(html.contains("default-src 'none'"), "it may not ask anybody for anything");

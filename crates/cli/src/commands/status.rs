@@ -99,7 +99,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     };
     if let Some(path) = &args.html {
         let shown = |secs| time::shown(Timestamp { secs, nanos: 0 });
-        let page = posture::page(&found.posture, &shown, env!("CARGO_PKG_VERSION"));
+        let page = posture::page(&found.posture, &found.besides(), &shown, env!("CARGO_PKG_VERSION"));
         let written = service::durable::replace(path, page.as_bytes());
         written.map_err(|e| local(format!("cannot write {}", path.display()), e))?;
     }

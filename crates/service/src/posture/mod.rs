@@ -11,7 +11,8 @@ mod page;
 mod words;
 
 pub use gather::{pair_known, place_known, seen_in};
-pub use page::page;
+pub(crate) use page::needing;
+pub use page::{Besides, page};
 pub use words::{age_words, headline, span_words};
 
 use serde::Serialize;

@@ -9,10 +9,31 @@ use std::fmt::{self, Display, Write};
 
 const STYLE: &str = include_str!("page.css");
 
+/// What is wrong and is no goal of a source: a drill that failed, signs of an attack, a notifier that does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Besides<'b> {
+    /// In words.
+    pub text: &'b str,
+    /// The command that helps; empty where there is none.
+    pub fix: &'b str,
+    /// Whether it needs somebody, or was only tried in vain and will be tried again.
+    pub needs_you: bool,
+}
+
+/// How many of them need somebody.
+pub(crate) fn needing(besides: &[Besides<'_>]) -> usize {
+    besides.iter().filter(|thing| thing.needs_you).count()
+}
+
 /// The page. `shown` puts a moment into words (with its time zone); `version` is that of the program.
-pub fn page(posture: &Posture, shown: &dyn Fn(i64) -> String, version: &str) -> String {
+pub fn page(
+    posture: &Posture,
+    besides: &[Besides<'_>],
+    shown: &dyn Fn(i64) -> String,
+    version: &str,
+) -> String {
     let mut out = String::with_capacity(32 << 10);
-    let written = write_page(&mut out, posture, shown, version);
+    let written = write_page(&mut out, posture, besides, shown, version);
     written.expect("writing to memory does not fail");
     out
 }
@@ -37,9 +58,16 @@ impl<T: Display> Display for Text<T> {
     }
 }
 
-fn write_page(out: &mut String, p: &Posture, shown: &dyn Fn(i64) -> String, version: &str) -> fmt::Result {
-    let mood = if p.met { "good" } else { "bad" };
-    let title = if p.met { "protected" } else { "needs you" };
+fn write_page(
+    out: &mut String,
+    p: &Posture,
+    besides: &[Besides<'_>],
+    shown: &dyn Fn(i64) -> String,
+    version: &str,
+) -> fmt::Result {
+    let good = p.met && needing(besides) == 0;
+    let mood = if good { "good" } else { "bad" };
+    let title = if good { "protected" } else { "needs you" };
     write!(
         out,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -54,10 +82,10 @@ fn write_page(out: &mut String, p: &Posture, shown: &dyn Fn(i64) -> String, vers
         "<header class=\"{mood}\"><p class=\"machine\">{}</p><h1>{}</h1>\
          <p class=\"as-of\">As of {}. This page does not change by itself.</p></header>",
         Text(&p.machine),
-        Text(headline(p)),
+        Text(headline(p, needing(besides))),
         Text(shown(p.now))
     )?;
-    write_todo(out, p)?;
+    write_todo(out, p, besides)?;
     for source in &p.sources {
         write_source(out, source, p.now, shown)?;
     }
@@ -71,8 +99,8 @@ fn write_page(out: &mut String, p: &Posture, shown: &dyn Fn(i64) -> String, vers
 }
 
 /// What needs doing, worst first.
-fn write_todo(out: &mut String, p: &Posture) -> fmt::Result {
-    if p.unmet().next().is_none() {
+fn write_todo(out: &mut String, p: &Posture, besides: &[Besides<'_>]) -> fmt::Result {
+    if p.unmet().next().is_none() && besides.is_empty() {
         return Ok(());
     }
     out.write_str("<section class=\"todo\"><h2>What needs you</h2><ul>\n")?;
@@ -80,13 +108,21 @@ fn write_todo(out: &mut String, p: &Posture) -> fmt::Result {
         for (fix, goals) in by_fix(source) {
             let reasons: Vec<String> = goals.iter().map(|goal| sentence(goal)).collect();
             write!(out, "<li><strong>{}</strong>: {}", Text(&source.source), Text(reasons.join("; ")))?;
-            if !fix.is_empty() {
-                write!(out, "<code>{}</code>", Text(fix))?;
-            }
-            out.write_str("</li>\n")?;
+            end_todo(out, fix)?;
         }
     }
+    for thing in besides {
+        write!(out, "<li>{}", Text(thing.text))?;
+        end_todo(out, thing.fix)?;
+    }
     out.write_str("</ul></section>\n")
+}
+
+fn end_todo(out: &mut String, fix: &str) -> fmt::Result {
+    if !fix.is_empty() {
+        write!(out, "<code>{}</code>", Text(fix))?;
+    }
+    out.write_str("</li>\n")
 }
 
 /// The goals that are not met, by the command that mends them, each reason once.

@@ -29,12 +29,12 @@ pub fn age_words(then: i64, now: i64) -> String {
     }
 }
 
-/// Everything in one sentence.
-pub fn headline(posture: &Posture) -> String {
+/// Everything in one sentence; `besides` is how many things need somebody and are no goal of a source.
+pub fn headline(posture: &Posture, besides: usize) -> String {
     if posture.sources.is_empty() {
         return "Nothing is protected: no source is named.".into();
     }
-    let unmet = posture.unmet().count();
+    let unmet = posture.unmet().count() + besides;
     if unmet == 0 {
         let oldest = posture.sources.iter().flat_map(|s| &s.pairs).max_by_key(|pair| pair.age);
         let gap = oldest.and_then(|pair| Some((pair, pair.age?)));

@@ -5,7 +5,7 @@ use crate::alarms::{DutyWanted, Findings, Kind, Problem, problems};
 use crate::catalog::{Catalog, CatalogResult, Duty, NotifierState, Suspicion};
 use crate::config::Config;
 use crate::metrics::{self, Extra};
-use crate::posture::{self, Posture};
+use crate::posture::{self, Besides, Posture, headline, needing};
 use crate::schedule::{Schedule, next_of};
 use std::collections::BTreeMap;
 
@@ -28,6 +28,32 @@ pub struct Found {
     pub suspicions: Vec<Suspicion>,
     /// Whether the notifiers work.
     pub notifiers: Vec<NotifierState>,
+}
+
+impl Found {
+    /// What is wrong and is no goal of a source.
+    pub fn further(&self) -> impl Iterator<Item = &Problem> {
+        let told_by_goals = |subject: &str| {
+            subject.contains('@') || subject.starts_with("verified:") || subject.starts_with("drilled:")
+        };
+        self.problems.iter().filter(move |problem| !told_by_goals(&problem.subject))
+    }
+
+    /// The same for a page or a report.
+    pub fn besides(&self) -> Vec<Besides<'_>> {
+        self.further()
+            .map(|problem| Besides {
+                text: &problem.text,
+                fix: &problem.fix,
+                needs_you: problem.kind != Kind::Failed,
+            })
+            .collect()
+    }
+
+    /// Everything in one sentence.
+    pub fn headline(&self) -> String {
+        headline(&self.posture, needing(&self.besides()))
+    }
 }
 
 /// Judges everything in the configuration by what the catalog knows. Makes the duties known, so that they are

@@ -32,7 +32,7 @@ pub fn tell(
     for (name, why) in &voice.tellers.broken {
         catalog.record_notifier(name, now, Some(why))?;
     }
-    let outlook = posture::headline(&found.posture);
+    let outlook = found.headline();
     let send = |channel: &_, message: &_| notify::send(channel, message, voice.post);
     let telling = Telling {
         catalog,
@@ -71,8 +71,9 @@ fn report(
     if !report_now && !report_due(config, last, telling.now) {
         return Ok(());
     }
-    let page = posture::page(&found.posture, voice.shown, voice.version);
-    let message = telling.report(&found.posture, page);
+    let besides = found.besides();
+    let page = posture::page(&found.posture, &besides, voice.shown, voice.version);
+    let message = telling.report(&found.posture, &besides, page);
     let mut delivered = true;
     for name in &report.to {
         delivered &= telling.deliver(name, &message, deliveries)?;

@@ -10,7 +10,7 @@ use service::catalog::Catalog;
 use service::config::Config;
 use service::kit::Standing;
 use service::metrics;
-use service::posture::{Goal, GoalKind, Immutability, Pair, State, age_words, headline, span_words};
+use service::posture::{Goal, GoalKind, Immutability, Pair, State, age_words, span_words};
 use service::watching::{self, Found};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn print(session: &Session, found: &Found, kit: &Standing) -> Outcome
         return session.out.object(&object);
     }
     let out = &session.out;
-    out.line(safe(&headline(&found.posture)))?;
+    out.line(safe(&found.headline()))?;
     for source in &found.posture.sources {
         out.line("")?;
         out.line(safe(&source.source))?;
@@ -47,10 +47,7 @@ pub(super) fn print(session: &Session, found: &Found, kit: &Standing) -> Outcome
 
 /// What is wrong besides: what is no goal of a source.
 fn others(session: &Session, found: &Found) -> Outcome<()> {
-    let told_above = |subject: &str| {
-        subject.contains('@') || subject.starts_with("verified:") || subject.starts_with("drilled:")
-    };
-    let rest: Vec<_> = found.problems.iter().filter(|p| !told_above(&p.subject)).collect();
+    let rest: Vec<_> = found.further().collect();
     if !rest.is_empty() {
         session.out.line("")?;
     }
@@ -140,7 +137,7 @@ fn object(found: &Found) -> Value {
     });
     json!({
         "message_type": "status", "time": time(found.posture.now), "machine": found.posture.machine,
-        "headline": headline(&found.posture), "met": found.posture.met, "sources": found.posture.sources,
+        "headline": found.headline(), "met": found.posture.met, "sources": found.posture.sources,
         "repositories": found.posture.places, "problems": found.problems, "notifiers": found.notifiers,
         "duties": duties.collect::<Vec<_>>(),
         "suspicions": found.suspicions.iter().filter(|s| s.acknowledged.is_none()).collect::<Vec<_>>(),
