@@ -26,6 +26,9 @@ struct Walk<'s> {
 
 type Object = Map<String, Value>;
 
+/// So many keys of a table are told at most to whoever wrote one that is not there.
+const KEYS_SAID_MAX: usize = 12;
+
 impl<'s> Walk<'s> {
     fn wrong(&mut self, node: &Node, text: String) {
         let hides_line = self.may_be_secret();
@@ -62,7 +65,8 @@ impl<'s> Walk<'s> {
         let Some(object) = schema.as_object() else { return };
         if !self.is_of_type(node, object) {
             let expected = self.expected(object);
-            return self.wrong(node, format!("{} is {expected}, not {}", self.name(), node.word()));
+            self.wrong(node, format!("{} is {expected}, not {}", self.name(), node.word()));
+            return self.help_with_table(object);
         }
         match &node.kind {
             Kind::Text(text) => self.text(node, text, object),
@@ -165,6 +169,18 @@ impl<'s> Walk<'s> {
         })
     }
 
+    /// Says what stands in a table, to whoever wrote something else.
+    fn help_with_table(&mut self, schema: &Object) {
+        let keys: Vec<&str> =
+            match (schema.get("properties").and_then(Value::as_object), &types_of(schema)[..]) {
+                (Some(properties), ["object"]) => properties.keys().map(String::as_str).collect(),
+                _ => return,
+            };
+        if let (1..=KEYS_SAID_MAX, Some(problem)) = (keys.len(), self.problems.last_mut()) {
+            problem.help = Some(format!("a table is {{ KEY = VALUE }}, and there are {}", keys.join(", ")));
+        }
+    }
+
     fn expected(&self, schema: &Object) -> String {
         let words = types_of(schema).into_iter().filter_map(|word| match word {
             "string" => Some(match schema.get("format").and_then(Value::as_str) {
@@ -254,11 +270,18 @@ impl<'s> Walk<'s> {
                 (None, Some(kind)) if kind.is_object() => self.node(value, kind),
                 (None, None | Some(Value::Bool(true))) => {}
                 (None, _) => {
-                    let known = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+                    let known: Vec<&str> =
+                        properties.into_iter().flat_map(Map::keys).map(String::as_str).collect();
                     let text = format!("there is no {}", self.name());
                     let hides_line = self.may_be_secret();
                     let problem = Problem { hides_line, ..Problem::error(at.clone(), text) };
-                    self.problems.push(with_guess(problem, key, known));
+                    let problem = with_guess(problem, key, known.iter().copied());
+                    self.problems.push(match known.len() {
+                        1..=KEYS_SAID_MAX if problem.help.is_none() => {
+                            problem.help(format!("there are {}", known.join(", ")))
+                        }
+                        _ => problem,
+                    });
                 }
             }
             self.path.pop();

@@ -74,6 +74,23 @@ lifeboat.toml:6:1: error: there is no sources.home.paths
 }
 
 #[test]
+fn where_nothing_is_near_the_few_keys_of_a_table_are_told() {
+    told(
+        &format!("{LEAST}only_if = {{ charger = true }}\nretry = 3\n"),
+        r#"
+lifeboat.toml:9:13: error: there is no jobs.daily.only_if.charger
+  9 | only_if = { charger = true }
+    |             ^^^^^^^
+  help: there are battery_above, on_metered, unless_older_than
+lifeboat.toml:10:9: error: jobs.daily.retry is a table, not a number
+  10 | retry = 3
+     |         ^
+  help: a table is { KEY = VALUE }, and there are attempts, wait
+"#,
+    );
+}
+
+#[test]
 fn values_that_cannot_be_read_say_how_they_are_written() {
     told(
         &format!("{LEAST}timeout = \"soon\"\n[goals]\nmax_age = 5\n"),
