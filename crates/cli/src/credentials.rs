@@ -17,12 +17,26 @@ pub(crate) use service::credentials::{
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+/// How often a recovery key may be mistyped: it is long.
+const KEY_TRIES: usize = 3;
+/// From so many groups or words on a text looks like a key.
+const KEY_PARTS_MIN: usize = 8;
+
 /// The credential that options or environment name; options first.
 pub(crate) fn given(global: &Global) -> Outcome<Option<Credential>> {
     match from_options(global)? {
         Some(credential) => Ok(Some(credential)),
         None => from_environment(),
     }
+}
+
+/// Whether options name a credential.
+pub(crate) fn are_named(global: &Global) -> bool {
+    global.key_file.is_some()
+        || global.recovery_key.is_some()
+        || !global.recovery_share.is_empty()
+        || global.password_file.is_some()
+        || global.password_command.is_some()
 }
 
 /// The credential that options name.
@@ -71,16 +85,37 @@ pub(crate) fn key_file_to_make(global: &Global) -> Option<PathBuf> {
 
 fn recovery_key(path: Option<&Path>) -> Outcome<Credential> {
     if let Some(path) = path {
+        refuse_key_itself(path)?;
         return read_key(path).map(Credential::Random);
     }
     if !prompt::is_possible() {
         let hint = "lifeboat --recovery-key=FILE ...";
         return Err(Failure::usage("there is no terminal to ask for the recovery key").hint(hint));
     }
-    let text = prompt::secret("Recovery key")?;
-    let key = words::decode_any(&text)
-        .map_err(|e| Failure::new(Exit::WrongPassword, "this is not a recovery key").because(e))?;
-    Ok(Credential::Random(key))
+    let mut tries = 1;
+    loop {
+        let text = prompt::secret("Recovery key")?;
+        match words::decode_any(&text) {
+            Ok(key) => return Ok(Credential::Random(key)),
+            Err(e) if tries < KEY_TRIES => {
+                prompt::tell(&format!("this is not a recovery key: {e}; once more"))?;
+                tries += 1;
+            }
+            Err(e) => return Err(Failure::new(Exit::WrongPassword, "this is not a recovery key").because(e)),
+        }
+    }
+}
+
+/// A key where the name of its file belongs was seen by everybody who can list processes; it is not shown again.
+fn refuse_key_itself(path: &Path) -> Outcome<()> {
+    let text = path.as_os_str().to_string_lossy();
+    let looks_like_one = text.split([' ', '-']).filter(|part| part.len() >= 3).count() >= KEY_PARTS_MIN;
+    match looks_like_one && !path.exists() {
+        true => Err(Failure::usage("--recovery-key takes the name of a file, never the key itself").hint(
+            "leave it away and type the key when it is asked for; the one that was just given stands in the shell's history",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// The key a text speaks of: words, groups, or the text of a key file.

@@ -1,5 +1,6 @@
 //! Questions to a person at a terminal. Without a terminal nobody is asked and nothing waits.
 
+use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,11 @@ fn terminal() -> Outcome<File> {
         .write(true)
         .open("/dev/tty")
         .map_err(|e| local("cannot ask: there is no terminal", e))
+}
+
+/// Says something to the person who is being asked.
+pub(crate) fn tell(text: &str) -> Outcome<()> {
+    writeln!(terminal()?, "{}", safe(text)).map_err(|e| local("cannot write to the terminal", e))
 }
 
 /// Takes every key as it is pressed, for as long as it lives: nothing is shown, and Ctrl-C is a key like

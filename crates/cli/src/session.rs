@@ -123,6 +123,8 @@ impl Session {
                 service::config::place::place(name, repository, &folders::environment(), &folders)?;
             let [first, last] = self.unlocks();
             place.unlock = service::config::place::first_of(vec![first, place.unlock, last]);
+            // Who names a password means that one.
+            place.own_key_instead &= !credentials::are_named(&self.global);
             let limits = self.throttle()?;
             place.throttle = ThrottleOptions {
                 upload_bytes_per_s: limits.upload_bytes_per_s.or(place.throttle.upload_bytes_per_s),

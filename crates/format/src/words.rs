@@ -60,11 +60,14 @@ pub fn decode(text: &str) -> Result<Key, WordsError> {
     secret
 }
 
-/// Reads a recovery key however it was written down: as words, or as groups.
+/// Reads a recovery key however it was written down: as words (also with the numbers that a sheet puts before
+/// them), or as groups.
 pub fn decode_any(text: &str) -> Result<Key, WordsError> {
-    let is_words = !text.bytes().any(|b| b.is_ascii_digit())
-        && text.split_whitespace().filter(|word| word.len() >= 3).count() > 14;
-    if is_words { decode(text) } else { Ok(textkey::decode(text)?) }
+    let is_number = |word: &&str| word.trim_end_matches(['.', ')']).bytes().all(|b| b.is_ascii_digit());
+    let unnumbered: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
+    let is_words = unnumbered.iter().all(|word| !word.bytes().any(|b| b.is_ascii_digit()))
+        && unnumbered.iter().filter(|word| word.len() >= 3).count() > 14;
+    if is_words { decode(&Zeroizing::new(unnumbered.join(" "))) } else { Ok(textkey::decode(text)?) }
 }
 
 #[cfg(test)]
@@ -78,6 +81,9 @@ mod tests {
             let words = encode(&Key::new(secret));
             prop_assert_eq!(words.len(), WORDS);
             prop_assert_eq!(decode_any(&words.join(" ")).map(|k| *k.bytes()), Ok(secret));
+            let numbered: String = words.iter().enumerate().map(|(i, w)| format!("{} {w}\n", i + 1)).collect();
+            prop_assert_eq!(decode_any(&numbered).map(|k| *k.bytes()), Ok(secret));
+            prop_assert_eq!(decode_any(&numbered.replace(' ', ". ")).map(|k| *k.bytes()), Ok(secret));
             let short: Vec<&str> = words.iter().map(|w| &w[..w.len().min(4)]).collect();
             prop_assert_eq!(decode(&short.join("\n").to_uppercase()).map(|k| *k.bytes()), Ok(secret));
             prop_assert_eq!(decode_any(&textkey::encode(&Key::new(secret))).map(|k| *k.bytes()), Ok(secret));

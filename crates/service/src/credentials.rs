@@ -49,6 +49,16 @@ pub fn typed(text: Zeroizing<String>) -> Credential {
     }
 }
 
+/// What somebody is told whose password opened nothing; a mistyped recovery key is told from one.
+pub fn not_it(text: &str) -> String {
+    let parts = text.split(|c: char| c.is_whitespace() || c == '-').filter(|part| part.len() >= 3).count();
+    match words::decode_any(text) {
+        Ok(_) => "this recovery key does not open it".into(),
+        Err(e) if parts >= 8 => format!("that is neither the password nor a recovery key: {e}"),
+        Err(_) => "that is not the password".into(),
+    }
+}
+
 /// The text of a file that may hold a secret.
 pub fn read_secret_file(path: &Path) -> Outcome<Zeroizing<String>> {
     let failed = |e| local(format!("cannot read {}", path.display()), e);
@@ -107,16 +117,18 @@ pub fn read_key(path: &Path) -> Outcome<Key> {
     })
 }
 
+/// The share in a file: its lines, or the page of its sheet.
+pub fn read_share(path: &Path) -> Outcome<Share> {
+    let text = read_secret_file(path)?;
+    let text = kit::read(&text).and_then(|kit| kit.share).unwrap_or(text);
+    Share::from_text(&text).map_err(|e| {
+        Failure::new(Exit::WrongPassword, format!("{} is not a share", path.display())).because(e)
+    })
+}
+
 /// The key of shares in files. What is wrong is named by its file.
 pub fn key_of_shares(files: &[PathBuf]) -> Outcome<Key> {
-    let mut given = Vec::new();
-    for path in files {
-        let text = read_secret_file(path)?;
-        let share = Share::from_text(&text).map_err(|e| {
-            Failure::new(Exit::WrongPassword, format!("{} is not a share", path.display())).because(e)
-        })?;
-        given.push(share);
-    }
+    let given: Vec<Share> = files.iter().map(|path| read_share(path)).collect::<Outcome<_>>()?;
     let named = |places: &[usize]| {
         places.iter().map(|i| files[*i].display().to_string()).collect::<Vec<_>>().join(", ")
     };

@@ -198,7 +198,10 @@ fn exit_of_store(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::NoSuchPlace => Exit::NoRepository,
         ErrorKind::Denied => Exit::Refused,
-        ErrorKind::Unauthenticated | ErrorKind::UntrustedServer | ErrorKind::Transient => Exit::Unreachable,
+        ErrorKind::Unauthenticated
+        | ErrorKind::UntrustedServer
+        | ErrorKind::UnknownHost
+        | ErrorKind::Transient => Exit::Unreachable,
         ErrorKind::NoSpace => Exit::NoSpace,
         ErrorKind::NotFound | ErrorKind::Truncated => Exit::Damage,
         ErrorKind::Config => Exit::Usage,

@@ -70,6 +70,9 @@ pub struct Place {
     pub retry_for: Option<Duration>,
     /// How archived packs are thawed.
     pub thaw: Option<crate::config::Thaw>,
+    /// Whether the key of this machine is tried, too, where what unlocks it is not found: a password that was
+    /// stored on a machine is gone with it.
+    pub own_key_instead: bool,
 }
 
 impl Place {
@@ -85,6 +88,7 @@ impl Place {
             connections: None,
             retry_for: None,
             thaw: None,
+            own_key_instead: false,
         }
     }
 
@@ -285,8 +289,15 @@ impl Opener {
         let shown = place.shown();
         let given = (place.unlock)().or_else(|failure| {
             // Where there is no repository, a key that is not there yet is no mistake.
-            Repo::peek(&*store).map_err(|e| open_failure(&shown, e))?;
-            Err(failure)
+            let id = Repo::peek(&*store).map_err(|e| open_failure(&shown, e))?.repo;
+            match credentials::machine_key(&self.folders, &id)? {
+                Some(key) if place.own_key_instead => {
+                    let why = failure.in_one_line();
+                    self.person.info(&format!("{}: {why}; the key of this machine opens it", safe(&shown)));
+                    Ok(Some(key))
+                }
+                _ => Err(failure),
+            }
         })?;
         let is_remote = !store.capabilities().local;
         let mut known_id = None;
@@ -347,11 +358,12 @@ impl Opener {
         loop {
             let password = self.person.password("Password");
             let password = password.unwrap_or_else(|| Err(credentials::nothing_given(place)))?;
+            let typed = password.clone();
             let credential = credentials::typed(password);
             match open_with(store, &credential, place) {
                 Ok(repo) => return Ok((repo, credential)),
                 Err(failure) if failure.exit == Exit::WrongPassword && tries < PASSWORD_TRIES => {
-                    self.person.message("that is not the password");
+                    self.person.message(&credentials::not_it(&typed));
                     tries += 1;
                 }
                 Err(failure) => return Err(failure),
@@ -478,6 +490,9 @@ fn cannot_open(place: &Place, error: StoreError) -> Failure {
         ErrorKind::UntrustedServer => Some(
             "connect once at a terminal and compare the fingerprint, or add the key to ~/.ssh/known_hosts",
         ),
+        ErrorKind::UnknownHost => Some(
+            "is the name right, and is this the network on which it is known? An address in numbers does without a name",
+        ),
         ErrorKind::Transient => {
             Some("--retry-for SECONDS waits longer for a storage that is away for a while")
         }
@@ -500,7 +515,10 @@ fn open_failure(place: &str, error: RepoError) -> Failure {
                 0 => format!("cannot open {}: none of its key slots opens with a {tried}", safe(place)),
                 _ => format!("cannot open {}: wrong {tried}", safe(place)),
             };
-            let hint = format!("lifeboat -r {} --recovery-key snapshots", shell_word(place));
+            let hint = match tried {
+                "password" => format!("lifeboat -r {} --recovery-key snapshots", shell_word(place)),
+                _ => "is it of this repository, and the newest? A kit that was made with --retire ended the keys of older sheets".into(),
+            };
             Failure::new(Exit::WrongPassword, what).hint(hint)
         }
         other => Failure::from(other).during(format!("cannot open {}", safe(place))),

@@ -21,8 +21,10 @@ pub enum ErrorKind {
     UntrustedServer,
     /// No space or quota left. Never retried.
     NoSpace,
-    /// The place itself (folder, bucket, host) is not there.
+    /// The place itself (folder, bucket) is not there.
     NoSuchPlace,
+    /// The name of the server leads nowhere: mistyped, or known on another network only. Never retried.
+    UnknownHost,
     /// The drive that holds the place is not plugged in (or not mounted): no fault, it may come back.
     Away,
     /// The object is there, in a class from which it must be thawed before it can be read.
@@ -83,6 +85,7 @@ impl fmt::Display for StoreError {
             ErrorKind::UntrustedServer => "server identity is not the remembered one",
             ErrorKind::NoSpace => "no space left",
             ErrorKind::NoSuchPlace => "the place is not there",
+            ErrorKind::UnknownHost => "no server of this name is known here",
             ErrorKind::Away => "waiting for its drive",
             ErrorKind::Archived => "archived, and must be thawed before it can be read",
             ErrorKind::Transient => "temporarily failed",

@@ -394,7 +394,7 @@ fn a_server_that_is_gone_is_transient_and_an_unknown_host_is_no_such_place() {
     location.host = "no-such-host.invalid".to_owned();
     let error = storage::sftp::open(&location, &server.options()).err().unwrap();
     // Without a network the resolver cannot know.
-    assert!(matches!(error.kind(), ErrorKind::NoSuchPlace | ErrorKind::Transient), "{}", chain(&error));
+    assert!(matches!(error.kind(), ErrorKind::UnknownHost | ErrorKind::Transient), "{}", chain(&error));
 }
 
 #[test]

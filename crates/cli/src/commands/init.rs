@@ -207,7 +207,7 @@ pub(crate) fn create(
         ..family.as_ref().map(|family| family.parameters.clone()).unwrap_or_default()
     };
     let fresh = hex(&credentials::random::<8>()?);
-    let primary = primary(session, &fresh)?;
+    let primary = primary(session, &fresh, family.is_some())?;
     let shared = family.as_ref().and_then(|family| family.recovery_key.clone());
     let is_shared = shared.is_some();
     let recovery_key = shared.map_or_else(credentials::random_key, Ok)?;
@@ -326,7 +326,7 @@ pub(crate) fn probe(session: &Session, store: &Arc<dyn Store>) -> Outcome<Vec<St
 }
 
 /// From options and environment; else asked for; else a key file for this machine.
-fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
+fn primary(session: &Session, fresh: &str, is_copy: bool) -> Outcome<Primary> {
     let named = credentials::key_file_to_make(&session.global)
         .map_or_else(|| key_file_described(session), |path| Ok(Some(path)))?;
     if let Some(path) = named {
@@ -338,8 +338,17 @@ fn primary(session: &Session, fresh: &str) -> Outcome<Primary> {
         return Err(Failure::usage("a new repository gets a recovery key of its own")
             .hint("name a file to write it to with --recovery-key-file FILE"));
     }
-    if let Some(credential) = (session.place()?.unlock)()? {
-        return Ok(Primary { credential, file: None });
+    let place = session.place()?;
+    match (place.unlock)() {
+        Ok(Some(credential)) => return Ok(Primary { credential, file: None }),
+        Ok(None) => {}
+        // A machine that came back has not got all its passwords again.
+        Err(failure) if place.own_key_instead && is_copy => session.out.warn(format!(
+            "{}; it opens with the key of this machine, and with its password once that is back: lifeboat key add -r {}",
+            failure.in_one_line(),
+            shell_word(&place.shown())
+        )),
+        Err(failure) => return Err(failure),
     }
     // One of the configuration that names nothing else is opened by this machine's own key, as its jobs do it.
     if session.described()?.is_none() && prompt::is_possible() {

@@ -5,6 +5,7 @@ use super::snapshots::columns;
 use crate::credentials::{self, write_key_file, write_recovery_file};
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
+use crate::folders;
 use crate::session::{Session, seed};
 use crate::{prompt, time};
 use ::repo::{Credential, NewSlot, Repo, SlotInfo};
@@ -12,6 +13,7 @@ use clap::{Subcommand, ValueEnum};
 use format::keys::Capability;
 use format::slot::SlotKind;
 use serde_json::{Value, json};
+use service::kit::Remembered;
 use std::path::PathBuf;
 
 /// Manage the ways to unlock a repository
@@ -257,6 +259,7 @@ fn remove(session: &Session, mut repo: Repo, credential: &Credential, args: Remo
         if !args.dry_run {
             repo.remove_slot(&slot.id, &mut seed()?)?;
             write_down(session, &repo, "removed", slot);
+            Remembered::note_removed(&folders::folders(), &repo.identity().repo, &slot.id)?;
         }
         told(session, if args.dry_run { "would be removed" } else { "removed" }, slot, args.dry_run)?;
     }

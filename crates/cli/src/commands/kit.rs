@@ -3,13 +3,15 @@
 //! The key on a kit is made here and never again told: it is in the file that is named (for its owner alone)
 //! or on the terminal, nowhere else.
 
+mod proof;
+
 use crate::audit;
 use crate::credentials;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
 use crate::session::{Opened, Session, host_name, seed};
-use crate::{prompt, time};
+use crate::time;
 use ::repo::{Credential, NewSlot, Repo};
 use clap::{Args as ClapArgs, Subcommand};
 use format::id::SlotId;
@@ -19,13 +21,15 @@ use format::slot::{ArgonCost, SlotKind};
 use serde_json::json;
 use service::durable::write_secret;
 use service::kit::{
-    Kit, KitPlace, KitSecret, OwnProgram, Program, Remembered, Standing, describe, is_static, store_program,
+    AbsentPlace, Issued, Kit, KitPlace, KitSecret, OwnProgram, Program, Remembered, is_static, store_program,
 };
-use service::open::Place;
+use service::plan::steps::login;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use storage::Location;
 use zeroize::Zeroizing;
+
+pub(crate) use proof::standing;
 
 /// Print the recovery kit: what brings everything back when only one copy is left
 #[derive(clap::Args)]
@@ -33,7 +37,9 @@ use zeroize::Zeroizing;
     args_conflicts_with_subcommands = true,
     after_help = "\
 A kit holds a new recovery key of its own: one that was printed before cannot be printed again. Give -r once for each
-copy, or none for all copies of the configuration; the same key opens them all. The files are for their owner alone; print them, then delete them.
+copy, or none for all copies of the configuration; the same key opens them all. A copy of the configuration that is away, like a
+drive that is not plugged in, is named on the sheet and gets the key later, with --add. The files are for their owner alone; print
+them, then delete them.
 
 Examples:
   lifeboat kit -r /mnt/usb/backup -r sftp://nas/backup --html kit.html
@@ -41,8 +47,9 @@ Examples:
   lifeboat kit split --shares 3 --threshold 2 --out shares
   lifeboat kit --confirm                         type two groups of the printed key back
   lifeboat kit --check                           is the printed kit still right?
+  lifeboat kit --add                             the printed key opens copies that were away, too
 
-Exit code 4: there is no kit, it is not confirmed, or it is out of date (--check)."
+Exit code 4: there is no kit, it is not confirmed, incomplete, or out of date (--check)."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -61,6 +68,9 @@ pub(crate) struct Args {
     /// Look whether the printed kit is confirmed and up to date
     #[arg(long, conflicts_with_all = ["html", "text"])]
     check: bool,
+    /// Let the printed key open the copies that it does not open yet; it is typed in, or read from this file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with_all = ["html", "text", "check", "confirm"])]
+    add: Option<Option<PathBuf>>,
 }
 
 /// How a kit is made.
@@ -107,15 +117,19 @@ struct SplitArgs {
 struct OpenPlace {
     name: Option<String>,
     location: Location,
+    login: Option<String>,
     opened: Opened,
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     if let Some(file) = &args.confirm {
-        return confirm(session, file.as_deref());
+        return proof::confirm(session, file.as_deref());
     }
     if args.check {
-        return check(session);
+        return proof::check(session);
+    }
+    if let Some(file) = &args.add {
+        return proof::add(session, file.as_deref());
     }
     if let Some(Action::Split(split)) = &args.action {
         return make_shares(session, split);
@@ -127,11 +141,24 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     make_whole(session, &args)
 }
 
-/// Opens every copy as its owner.
-fn open_all(session: &Session) -> Outcome<Vec<OpenPlace>> {
-    let mut places = Vec::new();
+/// Opens every copy as its owner; and those of the configuration that are away, unless all are.
+fn open_all(session: &Session) -> Outcome<(Vec<OpenPlace>, Vec<AbsentPlace>)> {
+    let (mut places, mut absent, mut first) = (Vec::new(), Vec::new(), None);
+    let config = session.loaded()?;
     for (name, place) in session.all_places()? {
-        let opened = session.opener().open(&place)?;
+        let repository = name.as_ref().and_then(|name| config.as_ref()?.config.repositories.get(name));
+        let login = login(&place.location, repository.and_then(|repository| repository.user.as_deref()));
+        let by_configuration = session.global.repo.is_empty();
+        let opened = match (session.opener().open(&place), name.clone()) {
+            (Ok(opened), _) => opened,
+            (Err(failure), Some(name)) if by_configuration && is_away(failure.exit) => {
+                session.out.warn(format!("{} is away: {}", safe(&name), failure.in_one_line()));
+                absent.push(AbsentPlace { name, location: whole(place.location).to_string(), login });
+                first = first.or(Some(failure));
+                continue;
+            }
+            (Err(failure), _) => return Err(failure),
+        };
         let location = whole(place.location);
         if opened.repo.capability() != Capability::Owner {
             let what = format!("this key of {} may not make other keys", safe(&location.to_string()));
@@ -139,9 +166,17 @@ fn open_all(session: &Session) -> Outcome<Vec<OpenPlace>> {
                 Failure::new(Exit::Refused, what).hint("unlock with the password, or with an owner's key")
             );
         }
-        places.push(OpenPlace { name, location, opened });
+        places.push(OpenPlace { name, location, login, opened });
     }
-    Ok(places)
+    match first {
+        Some(failure) if places.is_empty() => Err(failure),
+        _ => Ok((places, absent)),
+    }
+}
+
+/// Whether a place may be there another time.
+fn is_away(exit: Exit) -> bool {
+    matches!(exit, Exit::NoRepository | Exit::Unreachable | Exit::Skipped)
 }
 
 /// A sheet is read far from the folder this program was started in.
@@ -152,20 +187,20 @@ fn whole(location: Location) -> Location {
     }
 }
 
-fn kit_place(name: Option<&String>, location: &Location, repo: &Repo) -> Outcome<KitPlace> {
-    let slots = repo.slots()?.into_iter().filter(|slot| slot.listed).map(|slot| slot.id.hex());
-    Ok(KitPlace {
-        name: name.cloned(),
-        location: location.to_string(),
-        repository: repo.identity().repo.hex(),
-        family: repo.identity().family.hex(),
-        keys: repo.keys().shown_fingerprint(),
-        slots: slots.collect(),
-    })
-}
-
-fn kit_places(places: &[OpenPlace]) -> Outcome<Vec<KitPlace>> {
-    places.iter().map(|p| kit_place(p.name.as_ref(), &p.location, &p.opened.repo)).collect()
+impl OpenPlace {
+    /// As a sheet tells of it; `slot` is the one of the kit's key.
+    fn as_told(&self, slot: Option<&SlotId>) -> KitPlace {
+        let repo = &self.opened.repo;
+        KitPlace {
+            name: self.name.clone(),
+            location: self.location.to_string(),
+            repository: repo.identity().repo.hex(),
+            family: repo.identity().family.hex(),
+            keys: repo.keys().shown_fingerprint(),
+            login: self.login.clone(),
+            slot: slot.map(SlotId::hex),
+        }
+    }
 }
 
 /// Reads this very program.
@@ -202,8 +237,7 @@ pub(crate) fn own_program_for_plans(stored: bool) -> Option<OwnProgram> {
 
 /// A copy that has the new key.
 struct Keyed {
-    name: Option<String>,
-    location: Location,
+    told: KitPlace,
     repo: Repo,
     slot: SlotId,
 }
@@ -212,6 +246,7 @@ struct Keyed {
 fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>> {
     let mut done: Vec<Keyed> = Vec::new();
     for place in places {
+        let mut told = place.as_told(None);
         let (mut repo, _) = place.opened.into_repo();
         let new = NewSlot {
             credential: Credential::Random(key.clone()),
@@ -222,7 +257,8 @@ fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>
         };
         match repo.add_slot(&new, time::now(), &mut seed()?) {
             Ok(slot) => {
-                done.push(Keyed { name: place.name, location: place.location, repo, slot: slot.id });
+                told.slot = Some(slot.id.hex());
+                done.push(Keyed { told, repo, slot: slot.id });
             }
             Err(e) => {
                 // A key that opens some copies only would look as if it opened all.
@@ -230,9 +266,7 @@ fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>
                     repo.remove_slot(slot, &mut seed()?).ok();
                 }
                 let failure = Failure::from(e);
-                return Err(
-                    failure.during(format!("cannot add a key to {}", safe(&place.location.to_string())))
-                );
+                return Err(failure.during(format!("cannot add a key to {}", safe(&told.location))));
             }
         }
     }
@@ -242,7 +276,7 @@ fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>
 /// Takes the other recovery keys away, once the new one is in every copy and on paper.
 fn retire(session: &Session, done: &mut [Keyed]) -> Outcome<usize> {
     let mut retired = 0;
-    for Keyed { location, repo, slot: new, .. } in done {
+    for Keyed { told, repo, slot: new } in done {
         let old: Vec<SlotId> = repo
             .slots()?
             .into_iter()
@@ -259,9 +293,7 @@ fn retire(session: &Session, done: &mut [Keyed]) -> Outcome<usize> {
             );
             retired += 1;
         }
-        session
-            .out
-            .info(format!("{}: older recovery keys open nothing any more", safe(&location.to_string())));
+        session.out.info(format!("{}: older recovery keys open nothing any more", safe(&told.location)));
     }
     Ok(retired)
 }
@@ -269,12 +301,29 @@ fn retire(session: &Session, done: &mut [Keyed]) -> Outcome<usize> {
 /// The sheets of one kit: each file with its contents.
 type Sheets = Vec<(PathBuf, Zeroizing<String>)>;
 /// Makes the sheets of a key.
-type MakeSheets<'m> = dyn Fn(&Key, &[KitPlace], &Program) -> Outcome<Sheets> + 'm;
+type MakeSheets<'m> = dyn Fn(&Said<'_>) -> Outcome<Sheets> + 'm;
+
+/// What all sheets of a kit say.
+struct Said<'s> {
+    key: &'s Key,
+    machine: &'s str,
+    places: &'s [KitPlace],
+    absent: &'s [AbsentPlace],
+    program: &'s Program,
+    contacts: &'s [String],
+}
+
+impl<'s> Said<'s> {
+    fn kit(&self, secret: KitSecret<'s>) -> Kit<'s> {
+        let Said { machine, places, absent, program, contacts, .. } = *self;
+        Kit { machine, made: time::now(), places, absent, program, secret, contacts }
+    }
+}
 
 /// Makes the key, writes the sheets, then gives the key to every copy: a key on no paper helps nobody, and a
 /// sheet whose key opens nothing is taken away again.
 fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &MakeSheets<'_>) -> Outcome<Exit> {
-    let places = open_all(session)?;
+    let (places, absent) = open_all(session)?;
     let mut program = own_program()?;
     program.facts.is_stored = !make.no_program;
     if make.dry_run {
@@ -292,8 +341,17 @@ fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &Make
         places.iter().try_for_each(|place| store_program(&place.opened.repo, &program))?;
     }
     let key = credentials::random_key()?;
-    let facts = kit_places(&places)?;
-    let sheets = sheets(&key, &facts, &program.facts)?;
+    let (machine, contacts) = (machine(session)?, contacts(session)?);
+    let told: Vec<KitPlace> = places.iter().map(|place| place.as_told(None)).collect();
+    let said = Said {
+        key: &key,
+        machine: &machine,
+        places: &told,
+        absent: &absent,
+        program: &program.facts,
+        contacts: &contacts,
+    };
+    let sheets = sheets(&said)?;
     let mut written: Vec<&Path> = Vec::new();
     let issued = write_all(&sheets, &mut written)
         .and_then(|()| add_key(places, &key, &format!("kit of {}", time::shown(time::now()))));
@@ -307,12 +365,18 @@ fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &Make
         );
     }
     let retired = if make.retire { retire(session, &mut done)? } else { 0 };
-    let facts: Vec<KitPlace> =
-        done.iter().map(|k| kit_place(k.name.as_ref(), &k.location, &k.repo)).collect::<Outcome<_>>()?;
-    let mut kit = Remembered::of(time::now(), &facts, &key, shares, credentials::random()?);
-    kit.program = program.facts.is_stored.then(|| program.facts.file.clone());
-    kit.keep(&folders::folders())?;
-    tell(session, &sheets, &facts, retired)
+    let told: Vec<KitPlace> = done.into_iter().map(|keyed| keyed.told).collect();
+    let issued = Issued {
+        made: time::now(),
+        places: &told,
+        absent: &absent,
+        contacts: &contacts,
+        key: &key,
+        shares,
+        program: program.facts.is_stored.then(|| program.facts.file.clone()),
+    };
+    Remembered::of(&issued, credentials::random()?).keep(&folders::folders())?;
+    tell(session, &sheets, &told, &absent, retired)
 }
 
 fn write_all<'s>(sheets: &'s Sheets, written: &mut Vec<&'s Path>) -> Outcome<()> {
@@ -323,12 +387,18 @@ fn write_all<'s>(sheets: &'s Sheets, written: &mut Vec<&'s Path>) -> Outcome<()>
     Ok(())
 }
 
-fn tell(session: &Session, sheets: &Sheets, places: &[KitPlace], retired: usize) -> Outcome<Exit> {
+fn tell(
+    session: &Session,
+    sheets: &Sheets,
+    places: &[KitPlace],
+    absent: &[AbsentPlace],
+    retired: usize,
+) -> Outcome<Exit> {
     let files: Vec<String> = sheets.iter().map(|(path, _)| path.display().to_string()).collect();
     if session.out.json {
         session.out.object(&json!({
             "message_type": "kit", "files": files, "places": places.iter().map(|p| &p.location).collect::<Vec<_>>(),
-            "retired": retired,
+            "absent": absent.iter().map(|p| &p.location).collect::<Vec<_>>(), "retired": retired,
         }))?;
         return Ok(Exit::Ok);
     }
@@ -340,6 +410,12 @@ fn tell(session: &Session, sheets: &Sheets, places: &[KitPlace], retired: usize)
         places.len(),
         if places.len() == 1 { "copy" } else { "copies" }
     ))?;
+    for place in absent {
+        session.out.line(format!(
+            "it does not open {} yet, which is away: when it is there, lifeboat kit --add",
+            safe(&place.name)
+        ))?;
+    }
     session.out.info("print it, keep it away from the copies, delete the file, then: lifeboat kit --confirm");
     Ok(Exit::Ok)
 }
@@ -351,11 +427,14 @@ fn contacts(session: &Session) -> Outcome<Vec<String>> {
     Ok(all.map(service::kit::contact_line).collect())
 }
 
+/// The name of this machine, as the configuration gives it.
+fn machine(session: &Session) -> Outcome<String> {
+    Ok(session.loaded()?.and_then(|loaded| loaded.config.machine.name.clone()).unwrap_or_else(host_name))
+}
+
 fn make_whole(session: &Session, args: &Args) -> Outcome<Exit> {
-    let (machine, contacts) = (host_name(), contacts(session)?);
-    issue(session, &args.make, None, &|key, places, program| {
-        let secret = KitSecret::Key(key);
-        let kit = Kit { machine: &machine, made: time::now(), places, program, secret, contacts: &contacts };
+    issue(session, &args.make, None, &|said| {
+        let kit = said.kit(KitSecret::Key(said.key));
         let mut sheets: Sheets = Vec::new();
         sheets.extend(args.html.iter().map(|path| (path.clone(), kit.html())));
         sheets.extend(args.text.iter().map(|path| (path.clone(), kit.text())));
@@ -375,128 +454,24 @@ fn make_shares(session: &Session, args: &SplitArgs) -> Outcome<Exit> {
         return Err(Failure::usage(format!("{} is there already", args.out.display()))
             .hint("name a new folder with --out FOLDER"));
     }
-    let (machine, contacts) = (host_name(), contacts(session)?);
-    issue(session, &args.make, Some((args.threshold, args.shares)), &|key, places, program| {
-        let shares = split(key, args.threshold, args.shares, credentials::random()?, &credentials::random()?);
+    issue(session, &args.make, Some((args.threshold, args.shares)), &|said| {
+        let shares =
+            split(said.key, args.threshold, args.shares, credentials::random()?, &credentials::random()?);
         let shares: Vec<Share> = shares.expect("the numbers were checked");
         let mut sheets: Sheets = Vec::new();
         for share in &shares {
-            let secret = KitSecret::Share(share);
-            let kit =
-                Kit { machine: &machine, made: time::now(), places, program, secret, contacts: &contacts };
+            let kit = said.kit(KitSecret::Share(share));
             let name = format!("share-{}-of-{}", share.number(), share.of());
             sheets.push((args.out.join(format!("{name}.html")), kit.html()));
             let only = Zeroizing::new(format!(
                 "# share {} of {}, of {}\n{}",
                 share.number(),
                 share.of(),
-                machine,
+                said.machine,
                 *share.text()
             ));
             sheets.push((args.out.join(format!("{name}.share")), only));
         }
         Ok(sheets)
     })
-}
-
-/// Part of the key, typed back: proof that the sheet exists and can be read.
-fn confirm(session: &Session, file: Option<&Path>) -> Outcome<Exit> {
-    let folders = folders::folders();
-    let Some(mut kit) = Remembered::read(&folders) else {
-        return Err(Failure::new(Exit::GoalNotMet, "this machine knows of no recovery kit")
-            .hint("lifeboat kit --html kit.html"));
-    };
-    let answer = match (file, kit.shares) {
-        (Some(path), _) => credentials::read_secret_file(path)?,
-        (None, Some((needed, _))) => {
-            return confirm_shares(session, kit, needed);
-        }
-        (None, None) if prompt::is_possible() => {
-            let question = format!("Groups {} and {} of the printed key", kit.asks[0], kit.asks[1]);
-            prompt::secret(&question)?
-        }
-        (None, None) => {
-            return Err(Failure::usage(format!(
-                "there is no terminal to type at; put groups {} and {} of the key into a file",
-                kit.asks[0], kit.asks[1]
-            ))
-            .hint("lifeboat kit --confirm=FILE"));
-        }
-    };
-    if kit.is_answered_by(&answer) || opens_all(session, &answer) {
-        return confirmed(session, &mut kit);
-    }
-    Err(Failure::new(Exit::WrongPassword, "this is not what the printed kit says")
-        .hint("compare letter by letter; if it cannot be read, print a new one: lifeboat kit --html kit.html --retire"))
-}
-
-/// A whole key, as words, groups or shares, that opens every copy says as much.
-fn opens_all(session: &Session, text: &str) -> bool {
-    let Some(key) = credentials::recovery_key_of(text) else { return false };
-    let Ok(places) = session.all_places() else { return false };
-    !places.is_empty() && places.into_iter().all(|(_, place)| opens(session, place, &key).is_ok())
-}
-
-fn opens(session: &Session, place: Place, key: &Key) -> Outcome<()> {
-    let key = key.clone();
-    let place =
-        Place { unlock: std::sync::Arc::new(move || Ok(Some(Credential::Random(key.clone())))), ..place };
-    session.opener().open(&place).map(|_| ())
-}
-
-fn confirm_shares(session: &Session, mut kit: Remembered, needed: u8) -> Outcome<Exit> {
-    let Some(Credential::Random(key)) = credentials::given(&session.global)? else {
-        return Err(Failure::usage(format!("{needed} shares confirm this kit"))
-            .hint("lifeboat kit --confirm -r PLACE --recovery-share FILE --recovery-share FILE"));
-    };
-    session.all_places()?.into_iter().try_for_each(|(_, place)| opens(session, place, &key))?;
-    confirmed(session, &mut kit)
-}
-
-fn confirmed(session: &Session, kit: &mut Remembered) -> Outcome<Exit> {
-    kit.confirmed = Some(time::now().secs);
-    kit.keep(&folders::folders())?;
-    if session.out.json {
-        session.out.object(&json!({"message_type": "kit", "confirmed": true}))?;
-    } else {
-        session.out.line("the printed kit is confirmed")?;
-    }
-    Ok(Exit::Ok)
-}
-
-/// Whether what was printed still leads back.
-fn check(session: &Session) -> Outcome<Exit> {
-    let kit = Remembered::read(&folders::folders());
-    let places = match session.all_places() {
-        Ok(_) => Some(kit_places(&open_all(session)?)?),
-        Err(_) => None,
-    };
-    let standing = Remembered::standing(kit.as_ref(), places.as_deref());
-    if session.out.json {
-        session.out.object(&json!({
-            "message_type": "kit", "standing": standing.word(), "made": kit.as_ref().map(|k| k.made),
-            "confirmed": kit.as_ref().and_then(|k| k.confirmed), "copies_compared": places.is_some(),
-        }))?;
-    } else {
-        if let Some(kit) = &kit {
-            session.out.line(format!("the recovery kit was {}", describe(kit)))?;
-        }
-        match standing.reminder() {
-            Some(reminder) => session.out.line(reminder)?,
-            None if places.is_some() => session.out.line("it names the copies and keys as they are now")?,
-            None => session.out.line("it was not compared with the copies: name them with -r")?,
-        }
-    }
-    Ok(if standing == Standing::Good { Exit::Ok } else { Exit::GoalNotMet })
-}
-
-/// How the recovery kit stands; with a configuration it must name all of its places.
-pub(crate) fn standing(session: &Session, loaded: Option<&service::config::Loaded>) -> Standing {
-    let folders = session.opener().folders;
-    let kit = Remembered::read(&folders);
-    let Some(loaded) = loaded else { return Remembered::standing(kit.as_ref(), None) };
-    let places = loaded.config.repositories.values();
-    let locations =
-        places.filter_map(|r| service::config::place::location(r, &folders).ok()).map(|l| l.to_string());
-    Remembered::standing_of_locations(kit.as_ref(), &locations.collect::<Vec<_>>())
 }

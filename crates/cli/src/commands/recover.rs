@@ -132,7 +132,15 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let rate = rate(&backs, &reader)?;
     tell::list(
         session,
-        &tell::List { here: &here, brought: brought.as_ref(), config, keys: &keys, backs: &backs, rate },
+        &tell::List {
+            here: &here,
+            brought: brought.as_ref(),
+            config,
+            keys: &keys,
+            backs: &backs,
+            rate,
+            new_kit: tell::new_kit(session),
+        },
     )?;
     Ok(if backs.iter().any(|back| back.snapshot.is_none()) { Exit::Partial } else { Exit::Ok })
 }

@@ -24,6 +24,17 @@ fn groups(machine: &Machine) -> Vec<String> {
     rows.flat_map(|row| row.trim().split('-').map(str::to_string).collect::<Vec<_>>()).collect()
 }
 
+/// Types the two groups back that are asked for.
+fn confirm(machine: &Machine) {
+    let asked = machine.run(&["kit", "--confirm"]);
+    assert_eq!(asked.code, 2, "{}", asked.err);
+    let numbers: Vec<usize> =
+        asked.err.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    let groups = groups(machine);
+    machine.write("typed", format!("{} {}", groups[numbers[0] - 1], groups[numbers[1] - 1]).as_bytes());
+    machine.ok(&["kit", "--confirm=typed"]);
+}
+
 fn all_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -73,20 +84,87 @@ fn a_kit_is_asked_for_until_it_is_confirmed_and_again_when_something_changes() {
     check(4, "there is no recovery kit");
     assert_eq!(kit(&machine, &[]).code, 0);
     check(4, "not confirmed");
-    let asked = machine.run(&["kit", "--confirm"]);
-    assert_eq!(asked.code, 2, "{}", asked.err);
-    let numbers: Vec<usize> =
-        asked.err.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
-    let groups = groups(&machine);
     machine.write("typed", b"AAAA BBBB");
     assert_eq!(machine.run(&["kit", "--confirm=typed"]).code, 12);
-    machine.write("typed", format!("{} {}", groups[numbers[0] - 1], groups[numbers[1] - 1]).as_bytes());
-    machine.ok(&["kit", "--confirm=typed"]);
+    confirm(&machine);
     check(0, "as they are now");
     machine.ok(&["key", "add", "-r", "repo", "--file", "new.key"]);
+    check(0, "as they are now");
+    let slots: serde_json::Value =
+        serde_json::from_slice(&machine.run(&["key", "list", "--json", "-r", "other"]).raw_out).unwrap();
+    let of_kit = |slot: &&serde_json::Value| slot["label"].as_str().unwrap().starts_with("kit of");
+    let slot = slots.as_array().unwrap().iter().find(of_kit).unwrap()["id"].as_str().unwrap().to_string();
+    machine.ok(&["key", "remove", "-r", "other", &slot]);
     check(4, "out of date");
+    let status = machine.run(&["status", "--json", "-r", "repo"]);
+    assert!(
+        status.out.contains("\"kit\":\"out of date\""),
+        "what was done here is known here: {}",
+        status.out
+    );
     let json = machine.run(&["kit", "--check", "--json", "-r", "repo", "-r", "other"]);
     assert!(json.out.contains("\"standing\":\"out of date\""), "{}", json.out);
+}
+
+#[test]
+fn a_copy_that_is_away_gets_the_printed_key_when_it_is_there() {
+    let machine = two_places();
+    let root = machine.root.display();
+    machine.write(
+        "lifeboat.toml",
+        format!(
+            "[machine]\nname = \"atlas\"\n[repositories.near]\nurl = \"{root}/repo\"\n\
+             [repositories.usb]\nurl = \"{root}/other\"\n[plan]\n[[plan.contacts]]\nname = \"Ann\"\n"
+        )
+        .as_bytes(),
+    );
+    fs::rename(machine.path("other"), machine.path("drawer")).unwrap();
+    let kit = |args: &[&str]| machine.run(&[&["-c", "lifeboat.toml", "kit"], args].concat());
+    let made = kit(&["--html", "kit.html", "--text", "kit.txt"]);
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    assert!(made.out.contains("its key opens 1 copy\nit does not open usb yet"), "{}", made.out);
+    for sheet in ["kit.html", "kit.txt"] {
+        let sheet = fs::read_to_string(machine.path(sheet)).unwrap();
+        assert!(
+            sheet.to_lowercase().contains("kit of atlas")
+                && sheet.contains("/other")
+                && sheet.contains("kit --add"),
+            "{sheet}"
+        );
+    }
+    let again = kit(&["--add=kit.html"]);
+    assert_eq!(again.code, 4, "{}{}", again.out, again.err);
+    assert!(kit(&["--check"]).out.contains("does not open a copy that was away"));
+    fs::rename(machine.path("drawer"), machine.path("other")).unwrap();
+    machine.write("typed", b"not a key at all");
+    let mistyped = kit(&["--add=typed"]);
+    assert!(mistyped.code == 12 && mistyped.out.contains("the program lies beside"), "{}", mistyped.out);
+    machine.ok(&["init", "-r", "third"]);
+    machine.ok(&["kit", "-r", "third", "--no-program", "--text", "foreign.txt", "-n"]);
+    let added = kit(&["--add=kit.txt"]);
+    assert_eq!(added.code, 0, "{}{}", added.out, added.err);
+    assert!(added.out.contains("the printed key opens"), "{}", added.out);
+    machine.ok(&["snapshots", "-r", "other", "--recovery-key=kit.html"]);
+    confirm(&machine);
+    assert_eq!(kit(&["--check"]).code, 0);
+    // Whom to call is printed, too; and a program that is gone is missed.
+    let text = fs::read_to_string(machine.path("lifeboat.toml")).unwrap();
+    machine.write("lifeboat.toml", text.replace("Ann", "Bob").as_bytes());
+    assert!(kit(&["--check"]).out.contains("out of date"));
+    machine.write("lifeboat.toml", text.as_bytes());
+    fs::remove_dir_all(machine.path("other/tools")).unwrap();
+    let check = kit(&["--check"]);
+    assert!(check.code == 4 && check.out.contains("the program is not beside"), "{}", check.out);
+    assert_eq!((kit(&["--add"]).code, kit(&["--check"]).code), (0, 0));
+}
+
+#[test]
+fn a_key_where_a_file_belongs_is_not_shown_again() {
+    let machine = Machine::with_snapshot();
+    let key = "--recovery-key=ABCD-EFGH-JKMN-PQRS-TVWX-YZ01-2345-6789-ABCD-EFGH-JKMN-PQRS-TVWX-YZ01";
+    let ran = machine.run(&["snapshots", "-r", "repo", key]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(!ran.raw_err.contains("JKMN") && ran.err.contains("never the key itself"), "{}", ran.err);
 }
 
 #[test]

@@ -366,7 +366,8 @@ fn ransomware_is_answered_by_the_plan() {
     let list: Vec<serde_json::Value> = serde_json::from_str(&world.ok("snapshots -r away --json")).unwrap();
     let last_good = list.iter().map(|s| s["time"].as_str().unwrap()).max().unwrap().to_string();
     for file in ["src/a", "src/sub/b", "photos/one"] {
-        fs::write(world.path(file), [0xa5; 999]).unwrap();
+        let len = fs::metadata(world.path(file)).unwrap().len();
+        fs::write(world.path(file), vec![0xa5; len as usize]).unwrap();
     }
     world.ok("run -q daily");
     world.lose_machine();
@@ -378,6 +379,27 @@ fn ransomware_is_answered_by_the_plan() {
     assert_eq!(fs::read_to_string(below("src/sub/b")).unwrap(), "world\n");
     assert_eq!(fs::read_to_string(below("photos/one")).unwrap(), "the only one");
     assert_eq!(fs::read_to_string(format!("{clean}/words")).unwrap(), "hello\n");
+    world.is_back();
+}
+
+#[test]
+fn a_kit_in_shares_is_what_its_plan_asks_for() {
+    let Some(world) = world(false) else { return };
+    world.ok("kit split --shares 3 --threshold 2 --no-program --retire --out sheets");
+    let md = plan(&world);
+    assert!(md.contains("2 of the 3 shares") && !md.contains("--recovery-key"), "{md}");
+    world.lose_machine();
+    fs::remove_dir_all(world.other.path().join("usb")).unwrap();
+    world.install();
+    // One as its lines, one as the page that was printed.
+    let sheet = |name: &str| world.path(&format!("sheets/{name}")).display().to_string();
+    let (first, second) = (sheet("share-1-of-3.share"), sheet("share-3-of-3.html"));
+    let seen = world.follow(&md, "A burnt house", &[("SHARE_1", &first), ("SHARE_2", &second)]);
+    assert!(seen.contains("lifeboat kit split --shares 3 --threshold 2 --out shares --retire"), "{seen}");
+    assert_eq!(world.read("photos/one"), "the only one");
+    assert!(!world.path("follow/shares").exists());
+    assert_eq!(world.code("kit --check"), 0);
+    assert!(world.ok("kit --check").contains("2 of 3 shares open it"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn configuration_keys_and_files_are_back_in_six_commands_from_an_empty_home() {
     let expected = "second is open (repository ID)\n\
          the configuration of atlas as of TIME is back: ROOT/home/.config/lifeboat/lifeboat.toml\n\
          it runs these commands; look at them before a job does:\n  echo hello\n\
-         key of main: NOT made: there is no repository; make it again with: lifeboat init -r main --copy-of second\n\
+         key of main: NOT made: there is no repository; if it is gone for good, make it again: lifeboat init -r main --copy-of second\n\
          key of second: made, ROOT/home/.config/lifeboat/keys/ID.key\n";
     assert!(listed.out.starts_with(expected), "{}", listed.out);
     let order: Vec<usize> =
@@ -193,4 +193,56 @@ fn two_database_servers_are_back_beside_the_files_in_five_commands() {
     );
     run(&machine, 0, &["run", "daily"]);
     run(&machine, 0, &["kit", "--no-program", "--text", "new.txt", "--retire"]);
+}
+
+#[test]
+fn a_password_that_was_lost_with_the_machine_stops_nothing() {
+    let mut machine = Machine::new();
+    let root = machine.root.display().to_string();
+    machine.set("XDG_CONFIG_HOME", &format!("{root}/home/.config"));
+    machine.write("home/secret", b"correct horse\n");
+    let password = format!("password = {{ file = \"{root}/home/secret\" }}");
+    let text = format!(
+        "[repositories.main]\nurl = \"{root}/main\"\n{password}\n[repositories.away]\nurl = \"{root}/away\"\n{password}\n\
+         [sources.src]\npaths = [\"{root}/src\"]\n[jobs.daily]\nsources = [\"src\"]\nto = [\"main\", \"away\"]\nschedule = \"daily\"\n"
+    );
+    machine.write("home/.config/lifeboat/lifeboat.toml", text.as_bytes());
+    machine.ok(&["init", "-r", "main"]);
+    machine.ok(&["init", "-r", "away", "--copy-of", "main"]);
+    machine.ok(&["kit", "--no-program", "--text", "kit.txt"]);
+    machine.ok(&["run", "-q", "daily"]);
+    for gone in ["home", "src", "main"] {
+        fs::remove_dir_all(machine.path(gone)).unwrap();
+    }
+    fs::create_dir(machine.path("home")).unwrap();
+    let away = format!("{root}/away");
+    let back = machine.run(&["recover", &away, "--recovery-key=kit.txt"]);
+    assert_eq!(back.code, 0, "{}{}", back.out, back.err);
+    assert!(back.out.contains("its password is not where the configuration says"), "{}", back.out);
+    // From here on nobody types a key, and the configuration still names the password that is gone.
+    machine.ok(&["recover", &away, "src", "--in-place"]);
+    assert_eq!(fs::read_to_string(machine.path("src/a")).unwrap(), "hello\n");
+    let made = machine.run(&["init", "-r", "main", "--copy-of", "away"]);
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    machine.ok(&["sync", "--from", "away", "--to", "main"]);
+    let run = machine.run(&["run", "--all"]);
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    machine.ok(&["kit", "--no-program", "--text", "new.txt", "--retire"]);
+    // Who names a password on the command line means that one.
+    let named = machine.run(&["snapshots", "-r", "main", "--password-file", "nowhere"]);
+    assert_ne!(named.code, 0);
+    // Once it is back it opens the copy that outlived the machine.
+    machine.write("home/secret", b"correct horse\n");
+    machine.ok(&["snapshots", "-r", "away"]);
+}
+
+#[test]
+fn a_place_that_is_not_there_is_not_offered_to_be_begun_anew() {
+    let machine = Machine::new();
+    let ran = machine.run(&["recover", "kit1.txx", "--recovery-key=none"]);
+    assert!(
+        ran.code == 10 && !ran.err.contains("init") && ran.err.contains("The kit names all copies"),
+        "{}",
+        ran.err
+    );
 }

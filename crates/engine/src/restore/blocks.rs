@@ -87,9 +87,12 @@ fn is_archived(error: &RepoError) -> bool {
 /// Whether every other block would fail in the same way: the place is gone, packs are archived, or the keys do not
 /// open contents.
 fn ends_everything(error: &RepoError) -> bool {
-    use ErrorKind::{Archived, Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer};
+    use ErrorKind::{
+        Archived, Config, NoSuchPlace, Transient, Unauthenticated, UnknownHost, UntrustedServer,
+    };
     let kind = error.store_kind();
-    let unreachable = [Archived, Config, NoSuchPlace, Transient, Unauthenticated, UntrustedServer];
+    let unreachable =
+        [Archived, Config, NoSuchPlace, Transient, Unauthenticated, UnknownHost, UntrustedServer];
     kind.is_some_and(|kind| unreachable.contains(&kind))
         || matches!(error, RepoError::Object { source: FormatError::NotAllowed { .. }, .. })
 }

@@ -286,6 +286,7 @@ impl Repository {
             let kind = match Location::parse(&self.url) {
                 Ok(Location::Local(_)) | Err(_) if self.removable.is_some() => "external-disk",
                 Ok(Location::Local(_)) | Err(_) => "disk",
+                Ok(Location::Removable(_)) => "external-disk",
                 Ok(Location::Bucket(_)) => "object-store",
                 Ok(_) => "server",
             };

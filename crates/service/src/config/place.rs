@@ -41,6 +41,7 @@ pub fn place(
         connections: limits.connections.map(|n| n as usize),
         retry_for: Some(repository.retry_for.0),
         thaw: repository.thaw.clone(),
+        own_key_instead: repository.key_file.is_none(),
         ..Place::at(location)
     })
 }

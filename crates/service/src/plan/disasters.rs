@@ -209,6 +209,63 @@ impl<'t> Teller<'t> {
         }
     }
 
+    /// What opens the copies, in words.
+    fn secret(&self) -> String {
+        match self.plan.shares {
+            Some((needed, of)) => format!("{needed} of the {of} shares of {}", self.keys()),
+            None => format!("the recovery key of {}, its words or its groups, when it asks", self.keys()),
+        }
+    }
+
+    /// The options that open a copy.
+    fn unlocking(&self) -> String {
+        match self.plan.shares {
+            Some((needed, _)) => {
+                let each = (1..=needed).map(|n| format!("--recovery-share \"$SHARE_{n}\""));
+                each.collect::<Vec<_>>().join(" ")
+            }
+            None => "--recovery-key".into(),
+        }
+    }
+
+    /// Where the key is in shares, they are gathered before anything is opened.
+    fn gather(&self, steps: &mut Vec<Instruction>) {
+        let Some((needed, of)) = self.plan.shares else { return };
+        steps.push(fill(
+            format!(
+                "Gather {needed} of the {of} shares of {}. Type the lines of each into a file of its own that nobody else \
+                 can read (umask 077), and say how the files are called.",
+                self.keys()
+            ),
+            (1..=needed).map(|n| format!("SHARE_{n}=share-{n}.txt")).collect(),
+        ));
+    }
+
+    /// A new kit of the same kind, and proof that it can be read.
+    fn new_kit(&self, lifeboat: &str, why: &str) -> Instruction {
+        let Some((needed, of)) = self.plan.shares else {
+            return step(
+                format!("{why} Print it, type part of it back, and delete the file."),
+                vec![
+                    format!("{lifeboat} kit --html kit.html --retire"),
+                    format!("{lifeboat} kit --confirm"),
+                    "rm kit.html".into(),
+                ],
+            );
+        };
+        let files = (1..=needed).map(|n| format!("--recovery-share shares/share-{n}-of-{of}.share"));
+        step(
+            format!(
+                "{why} Print its {of} sheets, let the program read {needed} of them back, give them to those who hold them, and delete the files."
+            ),
+            vec![
+                format!("{lifeboat} kit split --shares {of} --threshold {needed} --out shares --retire"),
+                format!("{lifeboat} kit --confirm {}", files.collect::<Vec<_>>().join(" ")),
+                "rm -r shares".into(),
+            ],
+        )
+    }
+
     fn machine(&self) -> String {
         quoted(self.given.machine)
     }
@@ -222,8 +279,8 @@ impl<'t> Teller<'t> {
         if way.is_whole { "lifeboat" } else { self.lifeboat() }
     }
 
-    /// From an empty machine to one with the program, the configuration and keys of its own.
-    fn arrive(&self, place: &PlanPlace, steps: &mut Vec<Instruction>) {
+    /// From an empty machine to one that reaches the copies and has the program, and what opens them.
+    fn arrive(&self, way: &Way<'_>, place: &PlanPlace, steps: &mut Vec<Instruction>) {
         let reach = match (&place.login, place.distance) {
             (Some(login), _) => format!("To reach the copy {} it needs {login}.", place.name),
             (None, _) => {
@@ -236,23 +293,39 @@ impl<'t> Teller<'t> {
             ),
             vec![],
         ));
+        let others = way.groups.iter().map(|group| group.place).filter(|other| other.name != place.name);
+        let mut mounted: Vec<&str> = Vec::new();
+        for drive in std::iter::once(place).chain(others) {
+            if let Some(commands) = steps::mount(drive)
+                && !mounted.contains(&&*drive.name)
+            {
+                mounted.push(&drive.name);
+                let say = format!(
+                    "Mount the drive of {}, unless the desktop has done that. It stays mounted.",
+                    drive.name
+                );
+                steps.push(step(say, commands));
+            }
+        }
         let (say, commands) = steps::program(place, self.plan.program.as_ref());
         steps.push(step(say, commands));
+        self.gather(steps);
     }
 
     /// The configuration, and keys for this machine.
     fn open(&self, way: &Way<'_>, place: &PlanPlace, steps: &mut Vec<Instruction>) {
         steps.push(step(
             format!(
-                "Open the copy with the recovery key of {}, its words or its groups, when it asks. This brings the configuration \
-                 back and makes new keys for this machine. Look at what it says.",
-                self.keys()
+                "Open the copy with {}. This brings the configuration back and makes new keys for this machine. Look at what \
+                 it says.",
+                self.secret()
             ),
             vec![format!(
-                "{} recover {} --machine {} --recovery-key",
+                "{} recover {} --machine {} {}",
                 self.lifeboat_after(way),
                 place.word(),
-                self.machine()
+                self.machine(),
+                self.unlocking()
             )],
         ));
     }
@@ -313,10 +386,11 @@ impl<'t> Teller<'t> {
         let group = way.groups.iter().find(|group| group.how == How::System && way.is_whole);
         let Some(group) = group else { return };
         let recover = format!(
-            "{} recover {} --machine {} --recovery-key --system --disk \"$DISK\"",
+            "{} recover {} --machine {} {} --system --disk \"$DISK\"",
             self.lifeboat(),
             group.place.word(),
-            self.machine()
+            self.machine(),
+            self.unlocking()
         );
         steps.push(Instruction {
             say: "Find the new disk. All that is on it is lost: be sure.".into(),
@@ -351,14 +425,28 @@ impl<'t> Teller<'t> {
         steps.push(step("Back up again, and look whether everything is protected.", {
             vec![format!("{lifeboat} run --all"), format!("{lifeboat} status")]
         }));
-        steps.push(step(
-            "The old key was used: make a new kit. Print it, type part of it back, and delete the file.",
-            vec![
-                format!("{lifeboat} kit --html kit.html --retire"),
-                format!("{lifeboat} kit --confirm"),
-                "rm kit.html".into(),
-            ],
-        ));
+        steps.push(self.new_kit(lifeboat, "The old key was used: make a new kit."));
+    }
+
+    /// Keys of a machine that is in other hands open nothing any more.
+    fn disown(&self, which: &str, is_left: impl Fn(&PlanPlace) -> bool) -> Instruction {
+        let remove = |place: &PlanPlace| {
+            format!(
+                "{} key remove --label {} -r {} {}",
+                self.lifeboat(),
+                quoted(self.given.node),
+                place.word(),
+                self.unlocking()
+            )
+        };
+        step(
+            format!(
+                "Take the keys of the {which} machine away, so that they open no copy any more. It is done with {}. \
+                 A password that was stored on it must be changed, too.",
+                self.secret()
+            ),
+            self.plan.places.iter().filter(|place| is_left(place)).map(remove).collect(),
+        )
     }
 
     fn gone(&self, is_left: impl Fn(&PlanPlace) -> bool) -> Vec<&'t PlanPlace> {
@@ -437,7 +525,7 @@ impl<'t> Teller<'t> {
         let way = self.way(is_left, near, true);
         let mut steps = vec![step("Put a new disk in.", vec![])];
         if let Some(place) = way.primary {
-            self.arrive(place, &mut steps);
+            self.arrive(&way, place, &mut steps);
             self.whole(&way, &mut steps);
             self.open(&way, place, &mut steps);
             self.returns(&way, &mut steps);
@@ -452,7 +540,7 @@ impl<'t> Teller<'t> {
         let way = self.way(is_left, near, true);
         let mut steps = Vec::new();
         if let Some(place) = way.primary {
-            self.arrive(place, &mut steps);
+            self.arrive(&way, place, &mut steps);
             let logins: Vec<&str> = self.plan.places.iter().filter_map(|p| p.login.as_deref()).collect();
             if !logins.is_empty() {
                 steps.push(step(
@@ -460,22 +548,7 @@ impl<'t> Teller<'t> {
                     vec![],
                 ));
             }
-            let remove = |place: &&PlanPlace| {
-                format!(
-                    "{} key remove --label {} -r {} --recovery-key",
-                    self.lifeboat(),
-                    quoted(self.given.node),
-                    place.word()
-                )
-            };
-            steps.push(step(
-                format!(
-                    "Take the keys of the stolen machine away, so that they open no copy any more; the recovery key of {} is \
-                     asked for each time. A password that was stored on it must be changed, too.",
-                    self.keys()
-                ),
-                self.plan.places.iter().filter(|place| is_left(place)).map(|place| remove(&place)).collect(),
-            ));
+            steps.push(self.disown("stolen", is_left));
             self.whole(&way, &mut steps);
             self.open(&way, place, &mut steps);
             self.returns(&way, &mut steps);
@@ -488,6 +561,8 @@ impl<'t> Teller<'t> {
 
     fn ransomware(&self) -> Disaster {
         let is_left = |_: &PlanPlace| true;
+        // What is on the machine itself is switched off with it, and made new.
+        let is_elsewhere = |place: &PlanPlace| place.distance > Distance::Disk && !place.is_on_same_disk;
         let way = self.way(
             is_left,
             |place| match (place.is_immutable, place.distance) {
@@ -505,7 +580,8 @@ impl<'t> Teller<'t> {
             vec![],
         )];
         if let Some(place) = way.primary {
-            self.arrive(place, &mut steps);
+            self.arrive(&way, place, &mut steps);
+            steps.push(self.disown("infected", is_elsewhere));
             self.open(&way, place, &mut steps);
             let hold = format!("{lifeboat} hold add attack --all -r {} --reason ransomware", place.word());
             steps.push(step(
@@ -542,13 +618,35 @@ impl<'t> Teller<'t> {
                 commands,
             });
             steps.push(step(
-                "Only when that is right: make the machine new from scratch, as for a dead disk, with --before added to every recover. \
-                 Then end the hold.",
+                "Only when that is right, and on a machine that was made new from scratch: bring everything back to where it was. What \
+                 is not brought there is put into its place by a person, out of the folder of the step before.",
+                way.groups.iter().filter_map(|group| self.back_before(group)).collect(),
+            ));
+            steps.push(step(
+                "Then end the hold.",
                 vec![format!("{lifeboat} hold release attack -r {}", place.word())],
             ));
+            self.again(&way, &self.gone(is_elsewhere), &mut steps);
         }
         let means = "A program has encrypted or destroyed files, and may have reached every copy that this machine can write to.";
         self.disaster("ransomware", "Ransomware", means, &way, steps)
+    }
+
+    /// The command that brings some sources back to where they were, as they were before an attack.
+    fn back_before(&self, group: &Group<'_>) -> Option<String> {
+        let how = match group.how {
+            How::InPlace => "--in-place",
+            How::Replacing => "--in-place --replace",
+            How::Aside | How::Server | How::System => return None,
+        };
+        let names: Vec<String> = group.names.iter().map(|name| quoted(name)).collect();
+        Some(format!(
+            "{} recover {} {} --machine {} --before \"$BEFORE\" {how}",
+            self.lifeboat(),
+            group.place.word(),
+            names.join(" "),
+            self.machine()
+        ))
     }
 
     fn burnt_house(&self) -> Disaster {
@@ -557,7 +655,7 @@ impl<'t> Teller<'t> {
         let mut steps = Vec::new();
         match way.primary {
             Some(place) => {
-                self.arrive(place, &mut steps);
+                self.arrive(&way, place, &mut steps);
                 self.whole(&way, &mut steps);
                 self.open(&way, place, &mut steps);
                 self.returns(&way, &mut steps);
@@ -582,25 +680,18 @@ impl<'t> Teller<'t> {
                 .map(|place| format!("lifeboat key list -r {}", quoted(&place.name)))
                 .collect(),
         )];
+        self.gather(&mut steps);
+        let add = |place: &PlanPlace| format!("lifeboat key add -r {} {}", place.word(), self.unlocking());
         steps.push(step(
             format!(
-                "Give the copies a new password, with the recovery key of {}: it asks for the key, then for the new password.",
-                self.keys()
+                "Give the copies a new password, with {}; then it asks for the new password.",
+                self.secret()
             ),
-            self.plan
-                .places
-                .iter()
-                .map(|place| format!("lifeboat key add -r {} --recovery-key", place.word()))
-                .collect(),
+            self.plan.places.iter().map(add).collect(),
         ));
-        steps.push(step(
-            "If the kit is lost, too, but this machine still opens the copies: make a new one; the old one opens nothing afterwards. \
-             Print it, type part of it back, and delete the file.",
-            vec![
-                "lifeboat kit --html kit.html --retire".into(),
-                "lifeboat kit --confirm".into(),
-                "rm kit.html".into(),
-            ],
+        steps.push(self.new_kit(
+            "lifeboat",
+            "If the kit is lost, too, but this machine still opens the copies: make a new one; the old one opens nothing afterwards.",
         ));
         steps.push(step(
             "If there is neither a machine that opens the copies, nor a kit, nor a password, nobody can read them, and nobody can help.",
@@ -659,15 +750,10 @@ impl<'t> Teller<'t> {
             commands.push(format!("lifeboat check -r {name}"));
             steps.push(Instruction { say, fill: vec![format!("{new}={suggested}")], commands });
         }
-        steps.push(step(
-            "Back up, and make a new kit, because the old one names the place that is gone.",
-            vec![
-                "lifeboat run --all".into(),
-                "lifeboat kit --html kit.html --retire".into(),
-                "lifeboat kit --confirm".into(),
-                "rm kit.html".into(),
-            ],
-        ));
+        steps.push(step("Back up.", vec!["lifeboat run --all".into()]));
+        steps.push(
+            self.new_kit("lifeboat", "Make a new kit, because the old one names the place that is gone."),
+        );
         Disaster {
             key: "provider-gone",
             title: "A provider is gone",

@@ -98,6 +98,8 @@ pub fn plan(
         // What cannot be remembered is looked for again.
         kept.keep(folders).ok();
     }
+    let kit = Remembered::read(folders);
+    let standing = Remembered::standing_in(kit.as_ref(), config, folders);
     make(&Given {
         config,
         machine: facts.machine,
@@ -105,6 +107,7 @@ pub fn plan(
         folders,
         catalog,
         program: beside(facts, folders),
+        kit: (kit.as_ref(), standing),
         uncovered: &kept.uncovered,
         reviewed: kept.reviewed,
         now: facts.now,

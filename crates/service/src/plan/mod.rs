@@ -23,6 +23,7 @@ use crate::catalog::{Catalog, CatalogResult};
 use crate::config::place::location;
 use crate::config::{Config, Repository};
 use crate::folders::Folders;
+use crate::kit::{Remembered, Standing};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -42,6 +43,8 @@ pub struct Given<'g> {
     pub catalog: Option<&'g Catalog>,
     /// The program beside the copies, where there is one.
     pub program: Option<&'g Program>,
+    /// The recovery kit that was made last, and how it stands.
+    pub kit: (Option<&'g Remembered>, Standing),
     /// What no source holds.
     pub uncovered: &'g Uncovered,
     /// When somebody last looked the plan through: Unix seconds.
@@ -88,6 +91,8 @@ pub struct Plan {
     pub contacts: Vec<Called>,
     /// Where the printed kit and the keys are.
     pub keys: Option<String>,
+    /// How many shares of the kit's key are needed, of how many; none where one sheet has all of it.
+    pub shares: Option<(u8, u8)>,
     /// What else somebody must know.
     pub notes: Option<String>,
     /// It is looked through again before this: Unix seconds.
@@ -175,7 +180,7 @@ impl PlanPlace {
             medium: repository.kind_of_medium(),
             distance,
             is_immutable: repository.immutable.is_some(),
-            login: at.as_ref().and_then(|at| steps::login(at, repository)),
+            login: at.as_ref().and_then(|at| steps::login(at, repository.user.as_deref())),
             is_damaged: false,
             is_on_same_disk: false,
             at,
@@ -206,6 +211,7 @@ pub fn make(given: &Given<'_>) -> CatalogResult<Plan> {
         made: given.now,
         contacts: config.plan.contacts.iter().map(called).collect(),
         keys: config.plan.keys.clone(),
+        shares: given.kit.0.and_then(|kit| kit.shares),
         notes: config.plan.notes.clone(),
         review_by: review.map(|every| given.reviewed.unwrap_or(given.now).saturating_add(every)),
         places,
@@ -258,6 +264,13 @@ fn gaps(given: &Given<'_>, plan: &Plan) -> Vec<String> {
     }
     if plan.keys.is_none() {
         gaps.push("it is not said where the printed kit is: add plan.keys".into());
+    }
+    match &given.kit.1 {
+        Standing::Missing => gaps.push(
+            "no recovery kit was made on this machine, and every disaster needs one: lifeboat kit --html FILE".into(),
+        ),
+        Standing::OutOfDate | Standing::Incomplete => gaps.extend(given.kit.1.reminder().map(str::to_string)),
+        Standing::Unconfirmed | Standing::Good => {}
     }
     if plan.review_by.is_some_and(|by| by < given.now) {
         gaps.push("nobody looked it through in time: read it, then lifeboat plan --reviewed".into());
@@ -362,6 +375,7 @@ mod tests {
             folders: &folders,
             catalog: Some(catalog),
             program,
+            kit: (None, Standing::Missing),
             uncovered: &uncovered,
             reviewed: None,
             now: NOW,

@@ -1,7 +1,6 @@
 //! Commands as a shell takes them: quoting, and how the program is fetched from beside a copy.
 
 use super::{PlanPlace, Program};
-use crate::config::Repository;
 use std::fmt::Write;
 use std::path::Path;
 use storage::{BucketService, Location};
@@ -39,8 +38,8 @@ fn join(path: &str, more: &str) -> String {
     }
 }
 
-/// What a machine needs besides the key to reach a place.
-pub(super) fn login(at: &Location, repository: &Repository) -> Option<String> {
+/// What a machine needs besides the key to reach a place; `user` is whom the configuration names for it.
+pub fn login(at: &Location, user: Option<&str>) -> Option<String> {
     Some(match at {
         Location::Local(_) => return None,
         Location::Removable(place) => format!("the drive with the file system {}", place.uuid),
@@ -56,7 +55,7 @@ pub(super) fn login(at: &Location, repository: &Repository) -> Option<String> {
             other => format!("the access key of the {} account in the environment", other.scheme()),
         },
         Location::Webdav(place) => {
-            let user = repository.user.clone().or_else(|| place.user.clone());
+            let user = user.map(str::to_string).or_else(|| place.user.clone());
             format!(
                 "LIFEBOAT_WEBDAV_USER{} and LIFEBOAT_WEBDAV_PASSWORD in the environment",
                 user.map(|user| format!(" ({user})")).unwrap_or_default()
@@ -67,6 +66,13 @@ pub(super) fn login(at: &Location, repository: &Repository) -> Option<String> {
     })
 }
 
+/// The commands that mount the drive of a place, where it is known by its file system.
+pub(super) fn mount(place: &PlanPlace) -> Option<Vec<String>> {
+    let Some(Location::Removable(drive)) = &place.at else { return None };
+    let (uuid, folder) = (quoted(&drive.uuid), quoted(&format!("/mnt/lifeboat-{}", place.name)));
+    Some(vec![format!("mkdir -p {folder}"), format!("findmnt -n UUID={uuid} || mount UUID={uuid} {folder}")])
+}
+
 /// The commands that fetch a file from beside a copy; none where only the provider's own page does it.
 fn fetch(place: &PlanPlace, file: &str) -> Option<Vec<String>> {
     let tool = format!("tools/{file}");
@@ -75,11 +81,11 @@ fn fetch(place: &PlanPlace, file: &str) -> Option<Vec<String>> {
         Location::Local(path) => {
             one(format!("cp {} lifeboat", quoted(&join(&path.to_string_lossy(), &tool))))
         }
-        Location::Removable(drive) => Some(vec![
-            format!("mount -o ro /dev/disk/by-uuid/{} /mnt", quoted(&drive.uuid)),
-            format!("cp {} lifeboat", quoted(&join(&join("/mnt", &drive.path), &tool))),
-            "umount /mnt".to_string(),
-        ]),
+        Location::Removable(drive) => one(format!(
+            "cp \"$(findmnt -f -n -o TARGET UUID={})\"{} lifeboat",
+            quoted(&drive.uuid),
+            quoted(&join(&join("", &drive.path), &tool))
+        )),
         #[cfg(feature = "sftp")]
         Location::Sftp(server) => {
             let user = server.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();

@@ -90,7 +90,8 @@ impl Runner {
         let Some(lead) = lacking.first() else { return Ok(()) };
         files.extend(plan::files(&plan));
         // Before the plan that names it.
-        if let Some(own) = own.filter(|own| own.facts.is_static) {
+        let named = plan.program.as_ref().map(|program| &program.file);
+        if let Some(own) = own.filter(|own| Some(&own.facts.file) == named) {
             lacking.iter().try_for_each(|target| kit::store_program(&target.opened.repo, &own))?;
         }
         let mut seed = (self.seeds)()?;

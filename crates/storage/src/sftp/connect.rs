@@ -226,7 +226,7 @@ impl Target {
         // EAI_AGAIN, the answer of a machine without a network, has no kind of its own.
         let kind = match error.to_string().contains("emporary failure") {
             true => ErrorKind::Transient,
-            false => ErrorKind::NoSuchPlace,
+            false => ErrorKind::UnknownHost,
         };
         StoreError::new(kind, self.doing("find")).because(error)
     }

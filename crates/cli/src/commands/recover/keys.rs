@@ -28,6 +28,8 @@ pub(super) enum Given {
     Opens,
     /// This file was made.
     Made(PathBuf),
+    /// This file was made, since the password that the configuration names is not on this machine.
+    Instead(PathBuf),
     /// It could not be done.
     Not(String),
 }
@@ -40,7 +42,7 @@ pub(super) fn give(session: &Session, config: &Config, here: &Here) -> Outcome<V
         let not = |failure: Failure| match failure.exit {
             Exit::NoRepository => {
                 let again = format!("lifeboat init -r {} --copy-of {}", shell_word(name), here.word);
-                Given::Not(format!("there is no repository; make it again with: {again}"))
+                Given::Not(format!("there is no repository; if it is gone for good, make it again: {again}"))
             }
             _ => Given::Not(failure.in_one_line()),
         };
@@ -61,12 +63,9 @@ fn give_one(session: &Session, name: &str, repository: &Repository, here: &Here)
         Some(path) => service::config::load::full_path(&folders.home, &path.to_string_lossy()),
         None => machine_key_path(&folders, &repo.identity().repo),
     };
-    if repository.password.is_some() && repository.key_file.is_none() {
-        return match (place.unlock)() {
-            Ok(_) => Ok(Given::Opens),
-            Err(_) => Err(Failure::usage("its password is not stored")
-                .hint(format!("put it back with: lifeboat config edit (repositories.{name}.password)"))),
-        };
+    let has_password = repository.password.is_some() && repository.key_file.is_none();
+    if has_password && (place.unlock)().is_ok() {
+        return Ok(Given::Opens);
     }
     if path.exists() {
         let key = Credential::Random(read_key(&path)?);
@@ -98,5 +97,5 @@ fn give_one(session: &Session, name: &str, repository: &Repository, here: &Here)
         "key",
         &json!({"action": "added", "slot": slot.id.hex(), "why": "recovered"}),
     );
-    Ok(Given::Made(path))
+    Ok(if has_password { Given::Instead(path) } else { Given::Made(path) })
 }

@@ -1,7 +1,7 @@
 //! Finding the repository: the place that was named, or the first place of a kit that answers.
 
 use crate::display::safe;
-use crate::error::{Failure, Outcome};
+use crate::error::{Exit, Failure, Outcome};
 use crate::prompt;
 use crate::session::{Opened, Session};
 use ::repo::Credential;
@@ -53,14 +53,24 @@ pub(super) fn open(session: &Session, from: &OsStr) -> Outcome<Here> {
                 let word = service::display::shell_word(&word.to_string_lossy());
                 return Ok(Here { word, place, opened });
             }
-            Err(e) if words.len() == 1 => return Err(e),
+            Err(e) if words.len() == 1 => return Err(nothing_there(e)),
             Err(e) => {
                 session.out.warn(format!("{} is left out: {}", safe(&place.shown()), e.message()));
                 failure = failure.or(Some(e));
             }
         }
     }
-    Err(failure.unwrap_or_else(|| Failure::usage("the kit names no place")))
+    Err(failure.map_or_else(|| Failure::usage("the kit names no place"), nothing_there))
+}
+
+/// Who comes back from nothing does not want to begin anew.
+fn nothing_there(failure: Failure) -> Failure {
+    match failure.exit {
+        Exit::NoRepository => failure.hint(
+            "is the disk mounted, the address as the kit says it, the name of a kit's file right? The kit names all copies",
+        ),
+        _ => failure,
+    }
 }
 
 /// The kit in a file; `None` where it is no kit.

@@ -12,6 +12,7 @@ use engine::RestoreOutcome;
 use format::snapshot::Snapshot;
 use serde_json::{Value, json};
 use service::config::Config;
+use service::credentials::read_share;
 use service::posture::{age_words, span_words};
 use service::recovery::found::{How, how};
 use service::recovery::{Back, Written, configuration};
@@ -27,6 +28,8 @@ pub(super) struct List<'l> {
     pub(super) backs: &'l [Back],
     /// Bytes per second.
     pub(super) rate: Option<f64>,
+    /// The command that makes a kit like the one that was used.
+    pub(super) new_kit: String,
 }
 
 impl List<'_> {
@@ -49,6 +52,11 @@ pub(super) fn list(session: &Session, list: &List<'_>) -> Outcome<()> {
             Given::Made(path) => {
                 format!("key of {}: made, {}", safe(name), safe(&path.display().to_string()))
             }
+            Given::Instead(path) => format!(
+                "key of {}: made, {}; its password is not where the configuration says: put it back there, or take that line out",
+                safe(name),
+                safe(&path.display().to_string())
+            ),
             Given::Not(why) => format!("key of {}: NOT made: {}", safe(name), safe(why)),
         })?;
     }
@@ -170,8 +178,21 @@ fn next_lines(list: &List<'_>) -> Vec<String> {
     if list.brought.is_some_and(Brought::is_here) {
         lines.push("  lifeboat status     what else is missing".into());
     }
-    lines.push("  lifeboat kit --html kit.html --retire     a new kit: the old key was used".into());
+    lines.push(format!("  {}     a new kit: the old key was used", list.new_kit));
     lines
+}
+
+/// The command that makes a kit like the one that was used.
+pub(super) fn new_kit(session: &Session) -> String {
+    let share = session.global.recovery_share.first().and_then(|path| read_share(path).ok());
+    match share {
+        Some(share) => format!(
+            "lifeboat kit split --shares {} --threshold {} --out shares --retire",
+            share.of(),
+            share.needed()
+        ),
+        None => "lifeboat kit --html kit.html --retire".into(),
+    }
 }
 
 fn object(list: &List<'_>) -> Value {
@@ -186,7 +207,10 @@ fn object(list: &List<'_>) -> Value {
     });
     let keys = list.keys.iter().map(|(name, given)| match given {
         Given::Opens => json!({"repository": name, "opens": true}),
-        Given::Made(path) => json!({"repository": name, "opens": true, "made": path.display().to_string()}),
+        Given::Made(path) | Given::Instead(path) => json!({
+            "repository": name, "opens": true, "made": path.display().to_string(),
+            "password_missing": matches!(given, Given::Instead(_)),
+        }),
         Given::Not(why) => json!({"repository": name, "opens": false, "error": why}),
     });
     let configuration = list.brought.map(|b| {
