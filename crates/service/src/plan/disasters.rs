@@ -541,7 +541,8 @@ impl<'t> Teller<'t> {
         let mut steps = Vec::new();
         if let Some(place) = way.primary {
             self.arrive(&way, place, &mut steps);
-            let logins: Vec<&str> = self.plan.places.iter().filter_map(|p| p.login.as_deref()).collect();
+            let on_network = self.plan.places.iter().filter(|place| place.distance >= Distance::Server);
+            let logins: Vec<&str> = on_network.filter_map(|place| place.login.as_deref()).collect();
             if !logins.is_empty() {
                 steps.push(step(
                     format!("Change what the thief can log in with: {}.", logins.join("; ")),

@@ -1,5 +1,6 @@
 //! Finding the repository: the place that was named, or the first place of a kit that answers.
 
+use crate::credentials;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome};
 use crate::prompt;
@@ -37,7 +38,8 @@ pub(super) fn open(session: &Session, from: &OsStr) -> Outcome<Here> {
     if words.len() > 1 {
         opener.retry_for = opener.retry_for.min(RETRY_OF_SEVERAL);
     }
-    if prompt::is_possible() && key.is_none() {
+    let has_keys = opener.folders.configuration.join("keys").exists();
+    if prompt::is_possible() && key.is_none() && !has_keys && !credentials::are_named(&session.global) {
         session
             .out
             .info("where a password is asked for, the recovery key can be typed: its groups or its words");
