@@ -10,7 +10,7 @@ use format::config::{Config, Identity};
 use format::damage::DamageMark;
 use format::envelope::{self, Footer, ObjectType, Sealing};
 use format::erase::Erasure;
-use format::gc::{Abort, Condemned, Removed, Tomb};
+use format::gc::{Abort, Condemned, GcRecord, Removed, Tomb};
 use format::id::{BlobKind, FamilyId, PackId, RepoId, SnapshotId};
 use format::index::Segment;
 use format::keep::{Hold, Trust};

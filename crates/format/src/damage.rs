@@ -1,12 +1,10 @@
 //! Damage marks: what a repair found that it could not mend. They warn, and keep new snapshots from relying
 //! on packs that are known to be broken; nothing is deleted or hidden for their sake.
 
-use crate::codec::Compressor;
 use crate::envelope::ObjectType;
 use crate::error::{FormatError, FormatResult};
-use crate::gc;
-use crate::id::{BlobKind, PackId, RepoId, SnapshotId};
-use crate::keys::Keys;
+use crate::gc::GcRecord;
+use crate::id::{BlobKind, PackId, SnapshotId};
 use crate::kind::Timestamp;
 use crate::record::{RecordReader, RecordWriter};
 
@@ -46,16 +44,12 @@ pub enum Subject {
     },
 }
 
-impl DamageMark {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for DamageMark {
+    const OBJECT: ObjectType = ObjectType::DamageMark;
+    const WHAT: &'static str = WHAT;
+    const TAGS: &'static [u64] = &[1, 2, 3, 4, 5, 6];
+
+    fn write(&self, w: &mut RecordWriter) {
         match &self.subject {
             Subject::Snapshot { id, hurt, paths } => {
                 w.field(1, &id.0);
@@ -68,13 +62,9 @@ impl DamageMark {
             }
         }
         w.time(6, self.time);
-        gc::seal(ObjectType::DamageMark, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a mark of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = gc::open(bytes, ObjectType::DamageMark, repo, keys)?;
-        let r = RecordReader::new(&body, WHAT, &[1, 2, 3, 4, 5, 6])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let subject = match (r.find(1), r.find(4)) {
             (Some(_), None) => {
                 Subject::Snapshot { id: SnapshotId(r.array(1)?), hurt: r.number(2)?, paths: r.list(3)? }
@@ -93,10 +83,10 @@ impl DamageMark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Level;
+    use crate::codec::{Compressor, Level};
     use crate::gc::Tomb;
-    use crate::id::FamilyId;
-    use crate::keys::Key;
+    use crate::id::{FamilyId, RepoId};
+    use crate::keys::{Key, Keys};
 
     #[test]
     fn marks_round_trip_and_do_not_stand_in_for_tombs() {

@@ -3,12 +3,10 @@
 //! It takes something away, so it is sealed with the gc key and lives under `gc/`. It covers snapshots that
 //! began before it was made: what is backed up again afterwards is there because somebody wants it.
 
-use crate::codec::Compressor;
 use crate::envelope::ObjectType;
 use crate::error::{FormatError, FormatResult};
-use crate::gc::{open, seal};
-use crate::id::{ErasureId, RepoId, SnapshotId};
-use crate::keys::Keys;
+use crate::gc::GcRecord;
+use crate::id::{ErasureId, SnapshotId};
 use crate::kind::Timestamp;
 use crate::limits::KEY_BYTES_MAX;
 use crate::record::{RecordReader, RecordWriter};
@@ -62,16 +60,14 @@ impl Erasure {
     pub fn erases_path<C: AsRef<[u8]>>(&self, components: &[C]) -> bool {
         !components.is_empty() && self.erases(&PathKey::of(components))
     }
+}
 
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Erasure {
+    const OBJECT: ObjectType = ObjectType::Erasure;
+    const WHAT: &'static str = WHAT;
+    const TAGS: &'static [u64] = &[1, 2, 3, 4, 5, 6, 7];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.field(1, &self.id.0);
         w.list(2, &self.paths);
         w.time(3, self.time);
@@ -79,13 +75,9 @@ impl Erasure {
         w.field(5, self.reason.as_bytes());
         w.field(6, self.by.as_bytes());
         w.names(7, self.replaced.iter().flat_map(|(old, new)| [old.0, new.0]));
-        seal(ObjectType::Erasure, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads an erasure of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = open(bytes, ObjectType::Erasure, repo, keys)?;
-        let r = RecordReader::new(&body, WHAT, &[1, 2, 3, 4, 5, 6, 7])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let paths = r.list(2)?;
         for path in &paths {
             let parsed = KeyPath::parse(path)?;
@@ -119,9 +111,9 @@ pub fn below(path: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Level;
-    use crate::id::FamilyId;
-    use crate::keys::Key;
+    use crate::codec::{Compressor, Level};
+    use crate::id::{FamilyId, RepoId};
+    use crate::keys::{Key, Keys};
 
     #[test]
     fn an_erasure_round_trips_and_covers_a_path_and_all_below() {

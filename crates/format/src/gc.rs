@@ -51,6 +51,42 @@ pub struct Abort {
     pub session: SnapshotId,
 }
 
+/// A record under the gc key of a family: whoever may maintain a repository reads and writes it, who can only add
+/// snapshots has no say. Only this crate has such records.
+pub trait GcRecord: Sized {
+    /// The type of its object.
+    const OBJECT: ObjectType;
+    /// What it is called in errors.
+    const WHAT: &'static str;
+    /// The tags of the fields that it may have.
+    const TAGS: &'static [u64];
+
+    /// Writes its fields.
+    #[doc(hidden)]
+    fn write(&self, w: &mut RecordWriter);
+
+    /// Reads its fields.
+    #[doc(hidden)]
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self>;
+
+    /// The object's bytes. `entropy` is fresh for each.
+    fn encode(&self, repo: &RepoId, keys: &Keys, entropy: [u8; 32], compressor: &mut Compressor) -> Vec<u8> {
+        let mut w = RecordWriter::default();
+        self.write(&mut w);
+        seal(Self::OBJECT, repo, keys, entropy, compressor, w)
+    }
+
+    /// Opens and reads a record of this repository.
+    ///
+    /// # Errors
+    /// Corrupt or not authentic; too new for fields and values that this version does not know.
+    fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
+        let envelope = envelope::decode(bytes, Self::OBJECT, Some(&repo.0))?;
+        let body = envelope.unseal(keys.gc(), RECORD_BYTES_MAX)?;
+        Self::read(&RecordReader::new(&body, Self::WHAT, Self::TAGS)?)
+    }
+}
+
 pub(crate) fn seal(
     object: ObjectType,
     repo: &RepoId,
@@ -64,55 +100,35 @@ pub(crate) fn seal(
     envelope::encode_sealed(object, &repo.0, &[], &record.finish(), &sealing, compressor)
 }
 
-pub(crate) fn open(bytes: &[u8], object: ObjectType, repo: &RepoId, keys: &Keys) -> FormatResult<Vec<u8>> {
-    envelope::decode(bytes, object, Some(&repo.0))?.unseal(keys.gc(), RECORD_BYTES_MAX)
-}
+impl GcRecord for Tomb {
+    const OBJECT: ObjectType = ObjectType::Tomb;
+    const WHAT: &'static str = "tomb";
+    const TAGS: &'static [u64] = &[1, 2, 3];
 
-impl Tomb {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+    fn write(&self, w: &mut RecordWriter) {
         w.field(1, &self.snapshot.0);
         w.time(2, self.time);
         w.field(3, self.reason.as_bytes());
-        seal(ObjectType::Tomb, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a tomb of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = open(bytes, ObjectType::Tomb, repo, keys)?;
-        let r = RecordReader::new(&body, "tomb", &[1, 2, 3])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         Ok(Tomb { snapshot: SnapshotId(r.array(1)?), time: r.time(2)?, reason: r.text(3)? })
     }
 }
 
-impl Condemned {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Condemned {
+    const OBJECT: ObjectType = ObjectType::Condemned;
+    const WHAT: &'static str = "list of condemned packs";
+    const TAGS: &'static [u64] = &[1, 2];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.names(1, self.packs.iter().map(|p| p.0));
         if !self.moved_into.is_empty() {
             w.names(2, self.moved_into.iter().map(|p| p.0));
         }
-        seal(ObjectType::Condemned, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a list of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = open(bytes, ObjectType::Condemned, repo, keys)?;
-        let r = RecordReader::new(&body, "list of condemned packs", &[1, 2])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let moved_into = match r.find(2) {
             Some(_) => r.names(2)?.map(PackId).collect(),
             None => Vec::new(),
@@ -121,27 +137,19 @@ impl Condemned {
     }
 }
 
-impl Removed {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Removed {
+    const OBJECT: ObjectType = ObjectType::Removed;
+    const WHAT: &'static str = "list of removed snapshots";
+    const TAGS: &'static [u64] = &[1, 2];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.names(1, self.snapshots.iter().map(|s| s.0));
         if !self.confirmed.is_empty() {
             w.names(2, self.confirmed.iter().map(|s| s.0));
         }
-        seal(ObjectType::Removed, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a list of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = open(bytes, ObjectType::Removed, repo, keys)?;
-        let r = RecordReader::new(&body, "list of removed snapshots", &[1, 2])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let confirmed = match r.find(2) {
             Some(_) => r.names(2)?.map(SnapshotId).collect(),
             None => Vec::new(),
@@ -150,24 +158,16 @@ impl Removed {
     }
 }
 
-impl Abort {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Abort {
+    const OBJECT: ObjectType = ObjectType::Abort;
+    const WHAT: &'static str = "abort record";
+    const TAGS: &'static [u64] = &[1];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.field(1, &self.session.0);
-        seal(ObjectType::Abort, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads an abort record of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        let body = open(bytes, ObjectType::Abort, repo, keys)?;
-        let r = RecordReader::new(&body, "abort record", &[1])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         Ok(Abort { session: SnapshotId(r.array(1)?) })
     }
 }

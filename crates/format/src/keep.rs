@@ -3,12 +3,10 @@
 //!
 //! Sealed under the gc key, because both decide what may be deleted: who can only add snapshots has no say.
 
-use crate::codec::Compressor;
 use crate::envelope::ObjectType;
 use crate::error::{FormatError, FormatResult};
-use crate::gc::{open, seal};
-use crate::id::{HoldId, RepoId, SnapshotId};
-use crate::keys::Keys;
+use crate::gc::GcRecord;
+use crate::id::{HoldId, SnapshotId};
 use crate::kind::Timestamp;
 use crate::record::{RecordReader, RecordWriter};
 use crate::snapshot::Snapshot;
@@ -73,16 +71,14 @@ impl Hold {
     pub fn is_over(&self, now: Timestamp) -> bool {
         self.end.is_some_and(|end| end <= now)
     }
+}
 
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Hold {
+    const OBJECT: ObjectType = ObjectType::Hold;
+    const WHAT: &'static str = "hold";
+    const TAGS: &'static [u64] = &[1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.field(1, &self.id.0);
         w.field(2, self.name.as_bytes());
         w.field(3, self.reason.as_bytes());
@@ -98,19 +94,16 @@ impl Hold {
                 w.list(9, &matching.tags);
             }
         }
-        seal(ObjectType::Hold, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a hold of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        const WHAT: &str = "hold";
-        let body = open(bytes, ObjectType::Hold, repo, keys)?;
-        let r = RecordReader::new(&body, WHAT, &[1, 2, 3, 4, 5, 6, 7, 8, 9])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let matching = Matching { hosts: r.texts(7)?, sources: r.list(8)?, tags: r.texts(9)? };
         let covers = match (r.find(6), [7, 8, 9].iter().any(|tag| r.find(*tag).is_some())) {
             (None, _) => Covers::Matching(matching),
             (Some(_), false) => Covers::Snapshots(r.names(6)?.map(SnapshotId).collect()),
-            (Some(_), true) => return Err(FormatError::corrupt(WHAT, "it has both ids and conditions")),
+            (Some(_), true) => {
+                return Err(FormatError::corrupt(Self::WHAT, "it has both ids and conditions"));
+            }
         };
         Ok(Hold {
             id: HoldId(r.array(1)?),
@@ -141,31 +134,22 @@ pub struct Trust {
 const TRUST_TIME: u64 = 1;
 const TRUST_CONTENTS: u64 = 2;
 
-impl Trust {
-    /// The object's bytes.
-    pub fn encode(
-        &self,
-        repo: &RepoId,
-        keys: &Keys,
-        entropy: [u8; 32],
-        compressor: &mut Compressor,
-    ) -> Vec<u8> {
-        let mut w = RecordWriter::default();
+impl GcRecord for Trust {
+    const OBJECT: ObjectType = ObjectType::Trust;
+    const WHAT: &'static str = "trust record";
+    const TAGS: &'static [u64] = &[1, 2, 3, 4];
+
+    fn write(&self, w: &mut RecordWriter) {
         w.field(1, &self.snapshot.0);
         w.field(2, &self.record);
         w.number(3, u64::from(self.time) * TRUST_TIME + u64::from(self.contents) * TRUST_CONTENTS);
         w.time(4, self.made);
-        seal(ObjectType::Trust, repo, keys, entropy, compressor, w)
     }
 
-    /// Opens and reads a trust record of this repository.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: &Keys) -> FormatResult<Self> {
-        const WHAT: &str = "trust record";
-        let body = open(bytes, ObjectType::Trust, repo, keys)?;
-        let r = RecordReader::new(&body, WHAT, &[1, 2, 3, 4])?;
+    fn read(r: &RecordReader<'_>) -> FormatResult<Self> {
         let what = r.number(3)?;
         if what & !(TRUST_TIME | TRUST_CONTENTS) != 0 {
-            return Err(FormatError::TooNew { what: WHAT, why: "it confirms something unknown" });
+            return Err(FormatError::TooNew { what: Self::WHAT, why: "it confirms something unknown" });
         }
         Ok(Trust {
             snapshot: SnapshotId(r.array(1)?),
@@ -180,10 +164,10 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Level;
-    use crate::gc::Tomb;
-    use crate::id::FamilyId;
-    use crate::keys::Key;
+    use crate::codec::{Compressor, Level};
+    use crate::gc::{Tomb, seal};
+    use crate::id::{FamilyId, RepoId};
+    use crate::keys::{Key, Keys};
 
     const REPO: RepoId = RepoId([3; 16]);
 

@@ -13,7 +13,7 @@ const TAGS_MAX: u64 = 1 << 20;
 
 /// Writes a record.
 #[derive(Default)]
-pub(crate) struct RecordWriter {
+pub struct RecordWriter {
     out: Vec<u8>,
     last: Option<u64>,
 }
@@ -69,7 +69,7 @@ impl RecordWriter {
 }
 
 /// Reads a record.
-pub(crate) struct RecordReader<'a> {
+pub struct RecordReader<'a> {
     fields: Vec<(u64, &'a [u8])>,
     what: &'static str,
 }

@@ -10,7 +10,7 @@ use format::codec::{Compressor, Decompressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::damage::{DamageMark, Subject};
 use format::envelope::{self, Footer, ObjectType, Sealing};
-use format::gc::{Abort, Condemned, Removed, Tomb};
+use format::gc::{Abort, Condemned, GcRecord, Removed, Tomb};
 use format::id::*;
 use format::index::{PackRow, Segment, SegmentBuilder};
 use format::keep::{Covers, Hold, Matching, Trust};

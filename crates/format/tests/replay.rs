@@ -14,7 +14,7 @@ use format::codec::{Compressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::envelope::{self, ObjectType};
 use format::erase::Erasure;
-use format::gc::{Abort, Condemned, Removed, Tomb};
+use format::gc::{Abort, Condemned, GcRecord, Removed, Tomb};
 use format::id::{BlobId, FamilyId, PackId, RepoId, SlotId, SnapshotId, WriterId};
 use format::index::SegmentBuilder;
 use format::keep::{Covers, Hold, Matching, Trust};

@@ -8,7 +8,7 @@ use format::chunk::{ChunkSizes, Chunker};
 use format::codec::{Compressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::envelope;
-use format::gc::{Abort, Condemned, Tomb};
+use format::gc::{Abort, Condemned, GcRecord, Tomb};
 use format::id::*;
 use format::index::{PackRow, SegmentBuilder};
 use format::keep::{Covers, Hold, Matching, Trust};

@@ -9,6 +9,7 @@ use crate::open::Repo;
 use crate::seed::Seed;
 use format::codec::{Compressor, Level};
 use format::damage::{DamageMark, Subject};
+use format::gc::GcRecord;
 use format::id::{BlobKind, PackId, SnapshotId};
 use format::kind::Timestamp;
 use format::limits::RECORD_BYTES_MAX;

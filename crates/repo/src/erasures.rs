@@ -11,6 +11,7 @@ use crate::reserve;
 use crate::seed::Seed;
 use format::codec::{Compressor, Level};
 use format::erase::Erasure;
+use format::gc::GcRecord;
 use format::id::{ErasureId, SnapshotId};
 use format::snapshot::Snapshot;
 use format::tree::KeyPath;

@@ -11,6 +11,7 @@ use crate::reserve;
 use crate::seed::Seed;
 use format::FormatError;
 use format::codec::{Compressor, Level};
+use format::gc::GcRecord;
 use format::id::HoldId;
 use format::keep::Hold;
 use std::collections::BTreeSet;

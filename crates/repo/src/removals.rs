@@ -15,7 +15,7 @@ use crate::reserve;
 use crate::seed::Seed;
 use format::FormatError;
 use format::codec::{Compressor, Level};
-use format::gc::Removed;
+use format::gc::{GcRecord, Removed};
 use format::id::SnapshotId;
 use format::limits::RECORD_BYTES_MAX;
 use std::collections::{BTreeSet, HashSet};

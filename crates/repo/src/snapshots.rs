@@ -9,7 +9,7 @@ use crate::seed::Seed;
 use crate::unfinished::put_second_copy;
 use format::codec::{Compressor, Level};
 use format::envelope;
-use format::gc::{Abort, Tomb};
+use format::gc::{Abort, GcRecord, Tomb};
 use format::id::SnapshotId;
 use format::kind::Timestamp;
 use format::limits::RECORD_BYTES_MAX;

@@ -11,6 +11,7 @@ use crate::reserve;
 use crate::seed::Seed;
 use format::FormatError;
 use format::codec::{Compressor, Level};
+use format::gc::GcRecord;
 use format::id::SnapshotId;
 use format::keep::Trust;
 use format::kind::Timestamp;

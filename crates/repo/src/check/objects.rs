@@ -17,7 +17,7 @@ use crate::unfinished::explains_missing_copy;
 use format::config::Config;
 use format::envelope;
 use format::erase::Erasure;
-use format::gc::{Abort, Condemned, Removed, Tomb};
+use format::gc::{Abort, Condemned, GcRecord, Removed, Tomb};
 use format::keep::{Hold, Trust};
 use format::limits::{INDEX_BYTES_MAX, RECORD_BYTES_MAX};
 use format::slot::KeySlot;

@@ -11,7 +11,7 @@ use crate::open::Repo;
 use crate::reader::chain;
 use format::FormatError;
 use format::damage::Subject;
-use format::gc::Condemned;
+use format::gc::{Condemned, GcRecord};
 use format::id::{BlobKind, PackId};
 use format::limits::RECORD_BYTES_MAX;
 use std::collections::HashSet;

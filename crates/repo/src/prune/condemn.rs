@@ -18,7 +18,7 @@ use crate::prune::Stage;
 use crate::prune::doubles::Claim;
 use crate::prune::run::Run;
 use format::codec::{Compressor, Level};
-use format::gc::Condemned;
+use format::gc::{Condemned, GcRecord};
 use format::id::{BlobId, BlobKind, PackId};
 use format::index::IndexKey;
 use std::collections::{BTreeMap, BTreeSet};

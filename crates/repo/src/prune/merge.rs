@@ -12,7 +12,7 @@ use crate::prune::roots::list;
 use crate::prune::run::Run;
 use crate::removals::Announced;
 use format::codec::{Compressor, Level};
-use format::gc::{Condemned, Removed};
+use format::gc::{Condemned, GcRecord, Removed};
 use format::id::{BlobId, BlobKind, PackId, SnapshotId};
 use format::index::{PackRow, Segment, SegmentBuilder};
 use format::limits::{INDEX_BYTES_MAX, RECORD_BYTES_MAX};

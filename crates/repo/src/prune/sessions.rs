@@ -12,7 +12,7 @@ use crate::removals::Announced;
 use crate::snapshots::{Record, read_second_copy, read_tomb, received_record};
 use crate::unfinished::put_second_copy;
 use format::codec::{Compressor, Level};
-use format::gc::{Abort, Tomb};
+use format::gc::{Abort, GcRecord, Tomb};
 use format::id::SnapshotId;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

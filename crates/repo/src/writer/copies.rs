@@ -22,7 +22,7 @@ use crate::writer::Writer;
 use crate::writer::destination::Destination;
 use crate::writer::publish::{Memory, all_stored_below};
 use format::codec::{Compressor, Level};
-use format::gc::Abort;
+use format::gc::{Abort, GcRecord};
 use format::id::{BlobId, SnapshotId};
 use format::keep::Trust;
 use format::snapshot::{Pending, Snapshot};

@@ -4,7 +4,7 @@
 //! a lost pack is named and hurts nobody else; nothing is ever read back wrong; a check finds it.
 
 use format::codec::{Compressor, Level};
-use format::gc::Condemned;
+use format::gc::{Condemned, GcRecord};
 use format::id::{PackId, SnapshotId};
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;

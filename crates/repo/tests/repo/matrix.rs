@@ -9,7 +9,7 @@ use format::config::Parameters;
 use format::damage::{DamageMark, Subject};
 use format::envelope;
 use format::erase::Erasure;
-use format::gc::{Condemned, Removed};
+use format::gc::{Condemned, GcRecord, Removed};
 use format::id::{PackId, SnapshotId};
 use format::keep::{Covers, Hold, Trust};
 use format::kind::Timestamp;
