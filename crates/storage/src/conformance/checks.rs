@@ -174,7 +174,10 @@ fn race_for_one_name(bench: &Bench<'_>) -> Tried {
     let winners: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
     for outcome in outcomes {
         match outcome {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => must(Err(error), "put")?,
+            // Who was refused may meet the cut connection before the refusal.
+            Err(error) if !matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Transient) => {
+                must(Err(error), "put")?
+            }
             _ => {}
         }
     }
