@@ -16,6 +16,7 @@ use ::repo::{Credential, NewSlot, Repo};
 use clap::{Args as ClapArgs, Subcommand};
 use format::id::SlotId;
 use format::keys::{Capability, Key};
+use format::kind::Timestamp;
 use format::shares::{SHARES_MAX, Share, split};
 use format::slot::{ArgonCost, SlotKind};
 use serde_json::json;
@@ -242,20 +243,24 @@ struct Keyed {
     slot: SlotId,
 }
 
+/// The slot of a kit's key.
+fn slot_of(key: &Key, made: Timestamp) -> NewSlot {
+    NewSlot {
+        credential: Credential::Random(key.clone()),
+        is_recovery: true,
+        capability: Capability::Owner,
+        cost: ArgonCost::default(),
+        label: format!("kit of {}", time::shown(made)),
+    }
+}
+
 /// A new key in every copy, or in none.
-fn add_key(places: Vec<OpenPlace>, key: &Key, label: &str) -> Outcome<Vec<Keyed>> {
+fn add_key(places: Vec<OpenPlace>, key: &Key, made: Timestamp) -> Outcome<Vec<Keyed>> {
     let mut done: Vec<Keyed> = Vec::new();
     for place in places {
         let mut told = place.as_told(None);
         let (mut repo, _) = place.opened.into_repo();
-        let new = NewSlot {
-            credential: Credential::Random(key.clone()),
-            is_recovery: true,
-            capability: Capability::Owner,
-            cost: ArgonCost::default(),
-            label: label.into(),
-        };
-        match repo.add_slot(&new, time::now(), &mut seed()?) {
+        match repo.add_slot(&slot_of(key, made), time::now(), &mut seed()?) {
             Ok(slot) => {
                 told.slot = Some(slot.id.hex());
                 done.push(Keyed { told, repo, slot: slot.id });
@@ -353,8 +358,7 @@ fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &Make
     };
     let sheets = sheets(&said)?;
     let mut written: Vec<&Path> = Vec::new();
-    let issued = write_all(&sheets, &mut written)
-        .and_then(|()| add_key(places, &key, &format!("kit of {}", time::shown(time::now()))));
+    let issued = write_all(&sheets, &mut written).and_then(|()| add_key(places, &key, time::now()));
     let mut done = issued.inspect_err(|_| written.iter().for_each(|path| _ = std::fs::remove_file(path)))?;
     for Keyed { repo, slot, .. } in &done {
         audit::record(

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use testkit::servers::{mariadb, postgres};
 
 /// Places that a name can be unkind to.
 const AWAY: &str = "a b'way$(touch gone-wrong);`id`";
@@ -379,6 +380,42 @@ fn ransomware_is_answered_by_the_plan() {
     assert_eq!(fs::read_to_string(below("src/sub/b")).unwrap(), "world\n");
     assert_eq!(fs::read_to_string(below("photos/one")).unwrap(), "the only one");
     assert_eq!(fs::read_to_string(format!("{clean}/words")).unwrap(), "hello\n");
+    world.is_back();
+}
+
+#[test]
+fn database_servers_come_back_by_the_plan() {
+    let (Some(postgres), Some(mariadb)) = (postgres::Postgres::start(), mariadb::Mariadb::start()) else {
+        return;
+    };
+    let Some(world) = world(false) else { return };
+    postgres.sql("postgres", "create database shop");
+    postgres.sql("shop", "create table orders as select n from generate_series(1, 5000) n");
+    mariadb.sql("", "create database wiki");
+    mariadb.sql("wiki", "create table pages (title text); insert into pages values ('first'), ('second')");
+    let root = world.machine.root.display().to_string();
+    let text = world.read("home/.config/lifeboat/lifeboat.toml")
+        + &format!(
+            "[sources.shop]\ntype = \"postgres\"\nurl = \"{}\"\ndatabases = [\"shop\"]\npassword = {{ file = \"{root}/shop-password\" }}\n\
+             [sources.wiki]\ntype = \"mariadb\"\nurl = \"{}\"\ndatabases = [\"wiki\"]\npassword = {{ file = \"{root}/wiki-password\" }}\n\
+             [jobs.servers]\nsources = [\"shop\", \"wiki\"]\nto = [\"disk\", \"usb\", \"away\"]\nschedule = \"daily\"\n",
+            postgres.url_with_password("postgres"),
+            mariadb.url()
+        );
+    world.machine.write("home/.config/lifeboat/lifeboat.toml", text.as_bytes());
+    world.machine.write("shop-password", postgres::PASSWORD.as_bytes());
+    world.machine.write("wiki-password", mariadb::PASSWORD.as_bytes());
+    world.ok("run -q servers");
+    let md = plan(&world);
+    assert!(md.contains("Its database servers must run, empty"), "{md}");
+    // On the new machine there are empty servers, and their passwords are where they were.
+    postgres.sql("postgres", "drop database shop");
+    mariadb.sql("", "drop database wiki");
+    world.lose_machine();
+    world.install();
+    world.follow(&md, "A dead disk", &[]);
+    assert_eq!(postgres.sql("shop", "select count(*) from orders"), "5000");
+    assert_eq!(mariadb.sql("wiki", "select count(*) from pages"), "2");
     world.is_back();
 }
 

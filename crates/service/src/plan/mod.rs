@@ -11,7 +11,9 @@ pub mod copies;
 pub mod coverage;
 mod disasters;
 pub mod kept;
+mod phases;
 pub mod steps;
+mod way;
 pub mod write;
 
 pub use copies::{Basis, Held, Returning, Takes};
@@ -224,7 +226,7 @@ pub fn make(given: &Given<'_>) -> CatalogResult<Plan> {
     for at in 0..plan.order.len() {
         let back = &plan.order[at];
         let place = back.from.as_ref().and_then(|held| plan.place(&held.repository));
-        let command = place.map(|place| disasters::command(config, given.machine, &back.name, place));
+        let command = place.map(|place| way::command(config, given.machine, &back.name, place));
         plan.order[at].command = command;
     }
     plan.disasters = disasters::all(given, &plan);

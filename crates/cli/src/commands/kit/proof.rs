@@ -1,7 +1,7 @@
 //! Proof that a kit is worth its paper: part of it typed back, what it says compared with what is there, and its
 //! key given to copies that were away when it was made.
 
-use super::{OpenPlace, open_all};
+use super::{OpenPlace, open_all, slot_of};
 use crate::audit;
 use crate::commands::kit::own_program;
 use crate::credentials;
@@ -10,9 +10,9 @@ use crate::error::{Exit, Failure, Outcome};
 use crate::folders;
 use crate::session::{Session, seed};
 use crate::{prompt, time};
-use ::repo::{Credential, NewSlot};
-use format::keys::{Capability, Key};
-use format::slot::ArgonCost;
+use ::repo::Credential;
+use format::keys::Key;
+use format::kind::Timestamp;
 use serde_json::json;
 use service::kit::{KitPlace, Remembered, Standing, describe, store_program};
 use service::open::Place;
@@ -236,14 +236,8 @@ fn proven(session: &Session, key: Key, kit: &Remembered) -> Outcome<Key> {
 fn give(session: &Session, place: OpenPlace, key: &Key, kit: &mut Remembered) -> Outcome<()> {
     let mut told = place.as_told(None);
     let (mut repo, _) = place.opened.into_repo();
-    let new = NewSlot {
-        credential: Credential::Random(key.clone()),
-        is_recovery: true,
-        capability: Capability::Owner,
-        cost: ArgonCost::default(),
-        label: format!("kit of {}", time::shown(format::kind::Timestamp { secs: kit.made, nanos: 0 })),
-    };
-    let slot = repo.add_slot(&new, time::now(), &mut seed()?)?;
+    let made = Timestamp { secs: kit.made, nanos: 0 };
+    let slot = repo.add_slot(&slot_of(key, made), time::now(), &mut seed()?)?;
     audit::record(session, &repo, "kit", &json!({"slot": slot.id.hex(), "added": true}));
     told.slot = Some(slot.id.hex());
     kit.add(&told);
