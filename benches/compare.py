@@ -159,6 +159,7 @@ class Round:
             for tool in self.tools:
                 for kind in tool.operations():
                     target = self.fresh_target(tool)
+                    measure.empty_cache()
                     cost = self.step(
                         tool, kind, tool.restore(target, kind), [tool.repo], cwd=tool.restore_cwd(target)
                     )

@@ -97,6 +97,17 @@ def run(command, env, cwd, log, allowed=(0,), output=None):
     }
 
 
+def empty_cache():
+    """Forgets what files the memory holds, as root: memory that is full of files of earlier steps must be emptied
+    page by page while the next step writes."""
+    os.sync()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as handle:
+            handle.write("1")
+    except OSError:
+        pass
+
+
 def warm(*folders):
     """Reads folders, so that the page cache holds them, and lets earlier writes reach the disk."""
     os.sync()
