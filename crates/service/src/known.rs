@@ -11,6 +11,7 @@ use format::keep::Trust;
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;
 use repo::damage::read_marks;
+use repo::heads::Gone;
 use repo::protection::{Protection, Protections};
 use repo::prune::PruneOptions;
 use repo::seed::Seed;
@@ -24,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Known {
     /// The snapshots.
     pub list: SnapshotList,
+    /// Those that this machine has seen and that are gone without having been forgotten.
+    pub lost: Vec<Gone>,
     /// What protects them.
     pub protections: Protections,
     now: Timestamp,
@@ -34,7 +37,7 @@ pub struct Known {
 impl Known {
     /// Reads everything without writing anything; ages go by the clock of this machine, which shows `now`.
     pub fn read(opener: &Opener, place: &Place, repo: &Repo, now: Timestamp) -> Outcome<Self> {
-        Self::with(opener.snapshots(place, repo)?, repo, Protections::read_at(repo, now)?, now)
+        Self::with(opener.snapshots_and_lost(place, repo)?, repo, Protections::read_at(repo, now)?, now)
     }
 
     /// Reads everything in order to act on it: where ages or ends decide, the store is asked for its time.
@@ -46,13 +49,18 @@ impl Known {
         seed: &mut Seed,
     ) -> Outcome<Self> {
         let protections = Protections::read(repo, now, seed)?;
-        Self::with(opener.snapshots(place, repo)?, repo, protections, now)
+        Self::with(opener.snapshots_and_lost(place, repo)?, repo, protections, now)
     }
 
-    fn with(list: SnapshotList, repo: &Repo, protections: Protections, now: Timestamp) -> Outcome<Self> {
+    fn with(
+        (list, lost): (SnapshotList, Vec<Gone>),
+        repo: &Repo,
+        protections: Protections,
+        now: Timestamp,
+    ) -> Outcome<Self> {
         let trust = trust::read_all(repo)?;
         let damaged = read_marks(repo)?.snapshots.into_keys().collect();
-        Ok(Known { list, protections, now, trust, damaged })
+        Ok(Known { list, lost, protections, now, trust, damaged })
     }
 
     /// Every snapshot as retention sees it; the policy is applied to what is in scope.

@@ -377,17 +377,27 @@ impl Opener {
         Opened { repo: Arc::new(repo), credential, cache }
     }
 
-    /// All snapshots, unless the repository shows an older state than this machine has seen.
+    /// All snapshots, unless the repository shows an older state than this machine has seen. Single ones that were
+    /// lost are warned of.
     pub fn snapshots(&self, place: &Place, repo: &Repo) -> Outcome<SnapshotList> {
-        let (list, gone) = self.snapshots_and_gone(repo)?;
-        match gone.first() {
-            Some(gone) => Err(seen_heads::refusal(&place.shown(), gone)),
-            None => Ok(list),
-        }
+        Ok(self.snapshots_and_lost(place, repo)?.0)
     }
 
-    /// All snapshots, and those that this machine has seen as the newest of their machine and that are gone without
-    /// having been forgotten: none of them once an older state is accepted. What a copy shows, made file by file of a
+    /// The same, with the single ones that were lost.
+    pub fn snapshots_and_lost(&self, place: &Place, repo: &Repo) -> Outcome<(SnapshotList, Vec<Gone>)> {
+        let (list, gone) = self.snapshots_and_gone(repo)?;
+        if let Some(newest) = gone.iter().find(|gone| gone.is_newest()) {
+            return Err(seen_heads::refusal(&place.shown(), newest));
+        }
+        for lost in gone.iter().filter(|lost| seen_heads::is_news(&repo.identity().repo, lost)) {
+            let shown = safe(&place.shown()).to_string();
+            self.person.warn(&format!("{shown}: {}: see lifeboat check", seen_heads::why(lost)));
+        }
+        Ok((list, gone))
+    }
+
+    /// All snapshots, and those that this machine has seen and that are gone without having been forgotten: none of
+    /// them once an older state is accepted. What a copy shows, made file by file of a
     /// repository that is there, says nothing about that one: it is neither refused nor remembered.
     pub fn snapshots_and_gone(&self, repo: &Repo) -> Outcome<(SnapshotList, Vec<Gone>)> {
         let list = SnapshotList::read(repo)?;
@@ -405,6 +415,11 @@ impl Opener {
         if gone.is_empty() || self.accept_rollback {
             self.keep(kept.update(&Heads::of(&list)));
             return Ok((list, Vec::new()));
+        }
+        if !gone.iter().any(Gone::is_newest) {
+            let mut now = Heads::of(&list);
+            gone.iter().for_each(|gone| now.miss(gone));
+            self.keep(kept.update(&now));
         }
         Ok((list, gone))
     }

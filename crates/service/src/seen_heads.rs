@@ -1,4 +1,4 @@
-//! Which newest snapshots this machine has seen of a repository, in a file of its state folder.
+//! Which snapshots this machine has seen of a repository, in a file of its state folder.
 //!
 //! The file may be lost: then the next look is believed, as the first one was.
 
@@ -6,19 +6,21 @@ use crate::display::safe;
 use crate::durable;
 use crate::failure::{Exit, Failure};
 use crate::folders::Folders;
-use format::id::RepoId;
+use format::id::{RepoId, SnapshotId};
 use repo::heads::{Gone, Heads};
+use std::collections::BTreeSet;
 use std::io;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-/// Bytes read of the file at most: 90 a writer.
+/// Bytes read of the file at most: 90 a snapshot.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// What was seen.
 pub struct Kept {
     path: PathBuf,
-    /// The newest snapshots.
+    /// The snapshots.
     pub heads: Heads,
 }
 
@@ -42,11 +44,18 @@ impl Kept {
     }
 }
 
+/// Whether this process has not told of it yet: a job reads the same list several times.
+pub fn is_news(repo: &RepoId, gone: &Gone) -> bool {
+    static TOLD: Mutex<BTreeSet<(RepoId, SnapshotId)>> = Mutex::new(BTreeSet::new());
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert((*repo, gone.seen.snapshot))
+}
+
 /// What is known of a snapshot that is gone.
 pub fn why(gone: &Gone) -> String {
     let id = &gone.seen.snapshot.hex()[..8];
     let number = gone.seen.sequence;
     let now = match gone.shown {
+        Some(_) if !gone.is_newest() => "newer ones of its machine are there".to_string(),
         Some(shown) => format!("the newest one of its machine that is shown now has number {shown}"),
         None => "no snapshot of its machine is shown now".to_string(),
     };

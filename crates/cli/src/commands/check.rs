@@ -29,9 +29,8 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Without --read-data, everything snapshots need is looked for by name and length. A snapshot that this
-machine has seen as the newest, and that is gone without having been forgotten, is damage. What is read is
-what no machine has read for the longest time: each tells the others, in the repository, what it
-has found whole.
+machine has seen, and that is gone without having been forgotten, is damage. What is read is what no
+machine has read for the longest time: each tells the others, in the repository, what it has found whole.
 
 Examples:
   lifeboat check

@@ -263,16 +263,11 @@ fn bring_lost(
     let folders = session.opener().folders;
     let seen = seen_heads::of(&folders, &reader.repo().identity().repo).heads;
     let gone = seen.gone_from(reader.repo(), &ours)?;
-    let heads: Vec<(&Snapshot, u64)> = gone
-        .iter()
-        .filter_map(|gone| {
-            let head = theirs.visible().find(|s| s.id == gone.seen.snapshot)?;
-            Some((head, gone.shown.unwrap_or(0)))
-        })
-        .collect();
+    // What was never seen here lay between what was, and what is shown now.
     let was_seen = |s: &Snapshot| {
-        heads.iter().any(|(head, shown)| {
-            head.writer == s.writer && (*shown < s.sequence && s.sequence <= head.sequence)
+        gone.iter().any(|gone| {
+            let range = gone.shown.unwrap_or(0) + 1..=gone.seen.sequence;
+            gone.seen.snapshot == s.id || (gone.writer == s.writer && range.contains(&s.sequence))
         })
     };
     let follows = |s: &Snapshot| {

@@ -79,3 +79,48 @@ fn what_was_forgotten_and_pruned_is_no_rollback_for_anybody() {
     machine.ok(&["snapshots", "-r", "repo"]);
     machine.ok(&["backup", "-r", "repo", "src"]);
 }
+
+/// Takes both copies of a snapshot's record away.
+fn lose_record(folder: &Path, id: &str) -> usize {
+    let mut lost = 0;
+    for item in fs::read_dir(folder).unwrap().flatten() {
+        if item.file_type().unwrap().is_dir() {
+            lost += lose_record(&item.path(), id);
+        } else if item.file_name().to_string_lossy() == id {
+            fs::remove_file(item.path()).unwrap();
+            lost += 1;
+        }
+    }
+    lost
+}
+
+#[test]
+fn a_record_that_is_lost_between_others_is_told_and_stops_nothing() {
+    let machine = two_states();
+    machine.write("src/third", b"third");
+    machine.ok(&["backup", "-r", "repo", "src"]);
+    machine.ok(&["init", "-r", "sibling", "--copy-of", "repo"]);
+    machine.ok(&["sync", "--from", "repo", "--to", "sibling"]);
+    let list = machine.run(&["snapshots", "-r", "repo", "--json"]);
+    let list: Vec<serde_json::Value> = serde_json::from_slice(&list.raw_out).unwrap();
+    let middle = list[1]["id"].as_str().unwrap().to_string();
+    assert_eq!(lose_record(&machine.path("repo"), &middle), 2);
+    let told =
+        "(number 2 of its machine) is gone, and was not forgotten; newer ones of its machine are there";
+    for command in [&["snapshots", "-r", "repo"][..], &["backup", "-r", "repo", "src"]] {
+        let ran = machine.run(command);
+        assert!(ran.code == 0 && ran.err.contains(told), "{command:?}: {}{}", ran.out, ran.err);
+    }
+    let status = machine.run(&["status", "-r", "repo", "--check"]);
+    assert!(status.code == 4 && status.out.contains("DAMAGED"), "{}{}", status.out, status.err);
+    let check = machine.run(&["check", "-r", "repo"]);
+    assert!(check.code == 5 && check.out.contains(told), "{}{}", check.out, check.err);
+    machine.ok(&["repair", "-r", "repo", "--from", "sibling"]);
+    let check = machine.run(&["check", "-r", "repo"]);
+    assert_eq!((check.code, check.err.contains("gone")), (0, false), "{}{}", check.out, check.err);
+    // Where no other copy has it, the loss is accepted once.
+    assert!(lose_record(&machine.path("repo"), &middle) >= 2);
+    assert_eq!(machine.run(&["check", "-r", "repo"]).code, 5);
+    assert_eq!(machine.run(&["check", "-r", "repo", "--accept-rollback"]).code, 0);
+    assert_eq!(machine.run(&["check", "-r", "repo"]).code, 0);
+}

@@ -168,7 +168,7 @@ pub struct RepositoryPart {
     pub erasures: Vec<String>,
     /// Sources.
     pub sources: Vec<SourcePart>,
-    /// Snapshots whose records cannot be read, in words.
+    /// Snapshots whose records cannot be read, or are gone without having been forgotten, in words.
     pub unreadable: Vec<String>,
     /// What was read again. Known on the machine that did it only.
     pub verified: Option<Verified>,
@@ -238,7 +238,12 @@ pub fn repository(given: &Given<'_>) -> RepositoryPart {
         holds: given.known.protections.holds().holds.iter().map(hold_words).collect(),
         erasures: given.erasures.iter().map(erasure_words).collect(),
         sources: sources(given),
-        unreadable: given.known.unreadable(),
+        unreadable: given
+            .known
+            .unreadable()
+            .into_iter()
+            .chain(given.known.lost.iter().map(crate::seen_heads::why))
+            .collect(),
         verified: given
             .catalog
             .zip(given.name)

@@ -8,7 +8,7 @@ pub use found::{Found, LOOK_AGAIN_SECS, found, metrics_text};
 pub use telling::{Voice, tell};
 
 use crate::alarms::{DutyWanted, REPEAT_DEFAULT, Route, Routes, Teller};
-use crate::catalog::{Catalog, CatalogResult, Copy, Duty, PlaceFacts};
+use crate::catalog::{Catalog, CatalogResult, Copy, Duty, PlaceFacts, Verification};
 use crate::config::{self, Config, Notify, Source};
 use crate::environment::Environment;
 use crate::failure::Outcome;
@@ -301,6 +301,18 @@ pub struct Look<'l> {
 pub fn look(opener: &Opener, look: &Look<'_>, catalog: &Catalog, now: Timestamp) -> Outcome<()> {
     let opened = opener.open(look.place)?;
     let known = Known::read(opener, look.place, &opened.repo, now)?;
+    if !known.lost.is_empty() {
+        let found = Verification {
+            repository: look.repository.to_string(),
+            at: now.secs,
+            kind: "check".into(),
+            ratio: 0.0,
+            bytes: 0,
+            damaged: known.lost.len() as u64,
+            error: None,
+        };
+        catalog.record_verification(&found, &[])?;
+    }
     let doubts = known.doubts();
     let mut stored = 0;
     for (source, belongs) in look.sources {
