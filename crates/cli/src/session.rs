@@ -18,7 +18,7 @@ use repo::seed::Seed;
 use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
 use repo::{Credential, Repo};
-use service::config::{Loaded, Repository};
+use service::config::{Config, Loaded, Repository};
 pub(crate) use service::open::Opened;
 use service::open::{Opener, Place, Unlock};
 use service::person::{Person, UnknownHost};
@@ -192,6 +192,16 @@ impl Session {
         })
     }
 
+    /// The name of this machine: as the configuration gives it, else the system's.
+    pub(crate) fn machine(&self) -> Outcome<String> {
+        Ok(self.loaded()?.map_or_else(host_name, |loaded| machine_of(&loaded.config)))
+    }
+
+    /// Whether snapshots of this host were made here: those of jobs bear the configured name, others the system's.
+    pub(crate) fn is_this_machine(&self, host: &str) -> Outcome<bool> {
+        Ok(host == host_name() || host == self.machine()?)
+    }
+
     /// What opens places for this run.
     pub(crate) fn opener(&self) -> Opener {
         let mut folders = folders::folders();
@@ -331,7 +341,12 @@ pub(crate) fn processors() -> Workers {
     Workers(std::thread::available_parallelism().map_or(2, |n| n.get()))
 }
 
-/// The name of this machine.
+/// The name of this machine in the snapshots of its jobs.
+pub(crate) fn machine_of(config: &Config) -> String {
+    config.machine.name.clone().unwrap_or_else(host_name)
+}
+
+/// The name of this machine as the system has it.
 pub(crate) fn host_name() -> String {
     String::from_utf8_lossy(rustix::system::uname().nodename().to_bytes()).into_owned()
 }

@@ -199,9 +199,9 @@ fn proofs_have_ages_of_their_own() {
     }
     known.places.iter_mut().for_each(|place| place.verified = None);
     assert_eq!(unmet(&judge(&wanted(), &known, NOW)), []);
-    known.drills[0].failed = Some(NOW - HOUR);
+    known.drills[0].failed = Some((NOW - HOUR, "nas".into()));
     let told = unmet(&judge(&wanted(), &known, NOW));
-    assert_eq!(told[0].1, "the last test restore failed, 1 h ago");
+    assert_eq!(told[0].1, "a test restore from nas failed, 1 h ago");
 }
 
 #[test]
@@ -261,4 +261,9 @@ fn a_copy_on_the_disk_of_the_data_is_none() {
     assert_eq!(told[0].0, "copies");
     assert!(told[0].1.contains("usb lies on the same disk as the data; nas lies"), "{}", told[0].1);
     assert!(told[0].2.starts_with("lifeboat config edit"));
+    known.pairs[2].same_disk = true;
+    let told = unmet(&judge(&wanted(), &known, NOW));
+    let offsite = told.iter().find(|(goal, ..)| *goal == "offsite").unwrap();
+    assert_eq!(offsite.1, "the copy elsewhere does not count: cloud lies on the same disk as the data");
+    assert!(offsite.2.starts_with("lifeboat config edit"), "no run mends that");
 }

@@ -3,7 +3,7 @@
 use super::status;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
-use crate::session::{Session, host_name};
+use crate::session::{Session, machine_of};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use service::catalog::Duty;
@@ -55,7 +55,7 @@ pub(crate) fn run(session: &Session, _: Args) -> Outcome<Exit> {
         program: std::env::current_exe().map_err(|e| local("cannot find this program", e))?,
         options: options(session),
         load: load(session),
-        host: loaded.config.machine.name.clone().unwrap_or_else(host_name),
+        host: machine_of(&loaded.config),
         state: folders.state.clone(),
         catalog: status::open_catalog(session)?,
         clock: Box::new(Timestamp::now),

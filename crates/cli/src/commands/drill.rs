@@ -45,14 +45,21 @@ enum Action {
     Report(Report),
 }
 
-/// List the drills of a repository
+/// List the drills
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  lifeboat drill list -r /mnt/disk/backup")]
+#[command(after_help = "\
+Of every repository of the configuration, or where -r says.
+
+Examples:
+  lifeboat drill list
+  lifeboat drill list -r /mnt/disk/backup")]
 struct List {}
 
 /// Show the evidence of one drill
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  lifeboat drill show latest -r /mnt/disk/backup")]
+#[command(
+    after_help = "Examples:\n  lifeboat drill show latest\n  lifeboat drill show 4026d389 -r /mnt/disk/backup"
+)]
 struct Show {
     /// latest, or the beginning of the record's hash as `drill list` shows it
     #[arg(value_name = "DRILL", default_value = "latest")]
@@ -61,7 +68,14 @@ struct Show {
 
 /// Report what drills have proven
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  lifeboat drill report -r /mnt/disk/backup --days 90 --html report.html")]
+#[command(after_help = "\
+Of every repository of the configuration, or where -r says.
+
+Examples:
+  lifeboat drill report
+  lifeboat drill report -r /mnt/disk/backup --days 365 --html report.html
+
+Exit code 5: a record is missing, changed or wrongly signed. 13: a repository was not reached.")]
 struct Report {
     /// Drills of so many days
     #[arg(long, value_name = "N", default_value_t = 90)]
@@ -100,30 +114,63 @@ fn open(session: &Session, name: Option<String>, place: Place) -> Outcome<Reposi
     Ok(Repository { name, place, opened, list, log, drills, unread })
 }
 
-fn open_one(session: &Session) -> Outcome<Repository> {
-    open(session, None, session.place()?)
+/// Every repository that is named, else every one of the configuration; those that cannot be reached are told. The
+/// second is whether that is all of them.
+fn open_all(session: &Session) -> Outcome<(Vec<Repository>, Exit)> {
+    let (mut opened, mut failure, mut exit) = (Vec::new(), None, Exit::Ok);
+    let places = session.all_places()?;
+    let is_one = places.len() == 1;
+    for (name, place) in places {
+        let shown = name.clone().unwrap_or_else(|| place.shown());
+        match open(session, name, place) {
+            Ok(repository) => opened.push(repository),
+            Err(e) if is_one => return Err(e),
+            Err(e) => {
+                session.out.warn(format!("{} is left out: {}", safe(&shown), e.in_one_line()));
+                (failure, exit) = (failure.or(Some(e)), Exit::Unreachable);
+            }
+        }
+    }
+    match failure {
+        Some(failure) if opened.is_empty() => Err(failure),
+        _ => Ok((opened, exit)),
+    }
+}
+
+impl Repository {
+    fn shown(&self) -> String {
+        let place = self.place.shown();
+        match &self.name {
+            Some(name) => format!("{} ({})", safe(name), safe(&place)),
+            None => safe(&place).to_string(),
+        }
+    }
 }
 
 fn list(session: &Session) -> Outcome<Exit> {
-    let place = open_one(session)?;
-    if session.out.json {
-        for d in &place.drills {
-            session.out.object(&drilled_object(d))?;
+    let (repositories, exit) = open_all(session)?;
+    for repository in &repositories {
+        if session.out.json {
+            repository.drills.iter().try_for_each(|d| session.out.object(&drilled_object(repository, d)))?;
+            continue;
         }
-        return Ok(Exit::Ok);
+        if repositories.len() > 1 {
+            session.out.line(repository.shown())?;
+        }
+        for d in &repository.drills {
+            let e = &d.evidence;
+            let at = time::shown(Timestamp { secs: e.started, nanos: 0 });
+            session.out.line(format!("{}  {at}  {}  {}", &d.record[..8], safe(&e.name), summary(e)))?;
+        }
+        session.out.line(count(repository.drills.len(), "drill"))?;
     }
-    for d in &place.drills {
-        let e = &d.evidence;
-        let at = time::shown(Timestamp { secs: e.started, nanos: 0 });
-        session.out.line(format!("{}  {at}  {}  {}", &d.record[..8], safe(&e.name), summary(e)))?;
-    }
-    session.out.line(count(place.drills.len(), "drill"))?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
-fn drilled_object(d: &Drilled) -> Value {
+fn drilled_object(repository: &Repository, d: &Drilled) -> Value {
     let mut object = serde_json::to_value(&d.evidence).expect("evidence can be written");
     object["message_type"] = "drill".into();
+    object["repository"] = repository.name.clone().unwrap_or_else(|| repository.place.shown()).into();
     object["record"] = d.record.clone().into();
     object["machine"] = d.machine.clone().into();
     object["user"] = d.user.clone().into();
@@ -133,18 +180,19 @@ fn drilled_object(d: &Drilled) -> Value {
 }
 
 fn show(session: &Session, args: &Show) -> Outcome<Exit> {
-    let place = open_one(session)?;
+    let (repositories, _) = open_all(session)?;
     let wanted = args.drill.to_ascii_lowercase();
+    let all = repositories.iter().flat_map(|r| r.drills.iter().map(move |d| (r, d)));
     let found = match wanted.as_str() {
-        "latest" => place.drills.last(),
-        start => place.drills.iter().find(|d| !start.is_empty() && d.record.starts_with(start)),
+        "latest" => all.max_by_key(|(_, d)| d.evidence.started),
+        start => all.rev().find(|(_, d)| !start.is_empty() && d.record.starts_with(start)),
     };
-    let Some(d) = found else {
+    let Some((repository, d)) = found else {
         return Err(Failure::new(Exit::Failed, format!("there is no drill {:?}", safe(&args.drill)))
             .hint("list them with: lifeboat drill list"));
     };
     if session.out.json {
-        session.out.object(&drilled_object(d))?;
+        session.out.object(&drilled_object(repository, d))?;
         return Ok(Exit::Ok);
     }
     let e = &d.evidence;
@@ -169,25 +217,39 @@ pub(super) fn holds_last(repo: &::repo::Repo, log: &Log) -> bool {
 }
 
 fn report(session: &Session, args: &Report) -> Outcome<Exit> {
-    let place = open_one(session)?;
-    let holds_last = holds_last(&place.opened.repo, &place.log);
+    let (repositories, exit) = open_all(session)?;
     let now = time::now().secs;
     let since = now - i64::from(args.days) * 86_400;
-    let visible: Vec<(SourceKey, String)> =
-        place.list.visible().map(|s| (SourceKey::of(s), s.id.hex())).collect();
-    let problems = problems_of_log(&place.log, holds_last);
-    let location = place.place.shown();
-    let report = DrillReport::new(location, (since, now), &place.drills, place.unread, &visible, problems);
+    let of = |place: &'_ Repository| {
+        let holds_last = holds_last(&place.opened.repo, &place.log);
+        let visible: Vec<(SourceKey, String)> =
+            place.list.visible().map(|s| (SourceKey::of(s), s.id.hex())).collect();
+        let problems = problems_of_log(&place.log, holds_last);
+        (visible, problems)
+    };
+    let reports: Vec<DrillReport<'_>> = repositories
+        .iter()
+        .map(|place| {
+            let (visible, problems) = of(place);
+            let location = place.place.shown();
+            DrillReport::new(location, (since, now), &place.drills, place.unread, &visible, problems)
+        })
+        .collect();
     if let Some(path) = &args.html {
-        service::durable::replace(path, report.html().as_bytes())
+        service::durable::replace(path, DrillReport::html(&reports).as_bytes())
             .map_err(|e| local(format!("cannot write {}", path.display()), e))?;
     }
     match (session.out.json, &args.html) {
-        (true, _) => session.out.object(&report.json())?,
+        (true, _) => reports.iter().try_for_each(|report| session.out.object(&report.json()))?,
         (false, Some(path)) => session.out.line(format!("wrote {}", safe(&path.display().to_string())))?,
-        (false, None) => report.text().into_iter().try_for_each(|line| session.out.line(line))?,
+        (false, None) => {
+            for (n, report) in reports.iter().enumerate() {
+                let gap = if n > 0 { vec![String::new()] } else { Vec::new() };
+                gap.into_iter().chain(report.text()).try_for_each(|line| session.out.line(line))?;
+            }
+        }
     }
-    Ok(if report.log_is_whole { Exit::Ok } else { Exit::Damage })
+    Ok(if reports.iter().all(|report| report.log_is_whole) { exit } else { Exit::Damage })
 }
 
 fn tell(session: &Session, e: &Evidence, kept: Option<&std::path::Path>) -> Outcome<()> {

@@ -10,7 +10,7 @@ use crate::credentials;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
-use crate::session::{Opened, Session, host_name, seed};
+use crate::session::{Opened, Session, seed};
 use crate::time;
 use ::repo::{Credential, NewSlot, Repo};
 use clap::{Args as ClapArgs, Subcommand};
@@ -346,7 +346,7 @@ fn issue(session: &Session, make: &Make, shares: Option<(u8, u8)>, sheets: &Make
         places.iter().try_for_each(|place| store_program(&place.opened.repo, &program))?;
     }
     let key = credentials::random_key()?;
-    let (machine, contacts) = (machine(session)?, contacts(session)?);
+    let (machine, contacts) = (session.machine()?, contacts(session)?);
     let told: Vec<KitPlace> = places.iter().map(|place| place.as_told(None)).collect();
     let said = Said {
         key: &key,
@@ -429,11 +429,6 @@ fn contacts(session: &Session) -> Outcome<Vec<String>> {
     let loaded = session.loaded()?;
     let all = loaded.iter().flat_map(|loaded| &loaded.config.plan.contacts);
     Ok(all.map(service::kit::contact_line).collect())
-}
-
-/// The name of this machine, as the configuration gives it.
-fn machine(session: &Session) -> Outcome<String> {
-    Ok(session.loaded()?.and_then(|loaded| loaded.config.machine.name.clone()).unwrap_or_else(host_name))
 }
 
 fn make_whole(session: &Session, args: &Args) -> Outcome<Exit> {

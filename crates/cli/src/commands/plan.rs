@@ -3,7 +3,7 @@
 use super::status::open_catalog;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
-use crate::session::{Session, host_name};
+use crate::session::{Session, host_name, machine_of};
 use crate::time;
 use ::repo::snapshots::SnapshotList;
 use format::snapshot::Snapshot;
@@ -81,7 +81,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         store(session)?;
     }
     let catalog = open_catalog(session)?;
-    let machine = loaded.config.machine.name.clone().unwrap_or_else(host_name);
+    let machine = machine_of(&loaded.config);
     let stored = Remembered::read(&folders).is_some_and(|kit| kit.program.is_some());
     let program = super::kit::own_program_for_plans(stored).map(|own| Program::of(&own.facts));
     let facts = plan::kept::Facts {

@@ -4,7 +4,7 @@ use super::drill::holds_last;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::known::Known;
-use crate::session::{Session, host_name};
+use crate::session::Session;
 use crate::{folders, time};
 use ::repo::erasures::Erasures;
 use ::repo::log::Log;
@@ -62,7 +62,7 @@ fn compliance(session: &Session, args: &ComplianceArgs) -> Outcome<Exit> {
     let (now, places) = (time::now(), session.all_places()?);
     let since = now.secs - i64::from(args.days) * 86_400;
     let loaded = session.loaded()?;
-    let machine = loaded.as_ref().and_then(|l| l.config.machine.name.clone()).unwrap_or_else(host_name);
+    let machine = session.machine()?;
     let mut report = Compliance {
         machine: machine.clone(),
         made: time::rfc3339(now),

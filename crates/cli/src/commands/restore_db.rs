@@ -4,7 +4,7 @@ use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Outcome};
 use crate::progress::Reporter;
-use crate::session::{Session, host_name, processors};
+use crate::session::{Session, machine_of, processors};
 use crate::snapspec::Filter;
 use host::databases::{Restore, Restored};
 use serde_json::json;
@@ -101,7 +101,7 @@ fn meant(session: &Session, args: &Args, loaded: Option<&Loaded>) -> (Session, O
     }
     // Another machine may have a source of the same name in the same repository.
     if filter.host.is_empty() {
-        filter.host.push(loaded.config.machine.name.clone().unwrap_or_else(host_name));
+        filter.host.push(machine_of(&loaded.config));
     }
     let tag = format!("{SOURCE_TAG}{name}");
     match filter.tag.is_empty() {

@@ -254,7 +254,8 @@ fn shown_paths(erasure: &Erasure) -> String {
 
 /// What is still here comes into the next snapshot.
 fn warn_of_living(session: &Session, erasure: &Erasure) {
-    if !erasure.hosts.is_empty() && !erasure.hosts.contains(&host_name()) {
+    let is_here = |host: &String| session.is_this_machine(host).unwrap_or(true);
+    if !erasure.hosts.is_empty() && !erasure.hosts.iter().any(is_here) {
         return;
     }
     for key in &erasure.paths {

@@ -4,7 +4,7 @@ use super::daemon;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
-use crate::session::{Session, host_name};
+use crate::session::{Session, machine_of};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use service::catalog::Duty;
@@ -101,7 +101,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
 }
 
 fn plans(config: &Config) -> Vec<DutyPlan> {
-    let machine = config.machine.name.clone().unwrap_or_else(host_name);
+    let machine = machine_of(config);
     duties::plans(config, &machine)
 }
 

@@ -10,7 +10,7 @@ use super::verified;
 use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
-use crate::session::{Session, host_name};
+use crate::session::{Session, host_name, machine_of};
 use crate::time;
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;
@@ -174,10 +174,6 @@ fn acknowledge(
         }
     });
     Ok(Exit::Ok)
-}
-
-fn machine_of(config: &Config) -> String {
-    config.machine.name.clone().unwrap_or_else(host_name)
 }
 
 fn judge_configured(

@@ -221,3 +221,49 @@ fn a_drill_of_the_kit_says_whether_the_sheet_would_do() {
     }
     run(&machine, 6, &["drill", "run", "paper"]);
 }
+
+#[test]
+fn a_machine_with_a_name_compares_its_live_files_and_lists_the_drills_of_all_repositories() {
+    let mut machine = Machine::new();
+    let root = machine.root.display().to_string();
+    machine.set("XDG_CONFIG_HOME", &format!("{root}/home/.config"));
+    let text = format!(
+        "[machine]\nname = \"atlas\"\n[repositories.main]\nurl = \"{root}/main\"\n[repositories.second]\nurl = \"{root}/second\"\n\
+         [sources.src]\npaths = [\"{root}/src\"]\n[jobs.daily]\nsources = [\"src\"]\nto = [\"main\", \"second\"]\nschedule = \"daily\"\n\
+         [drills.files]\nsource = \"src\"\nsample = {{ whole = true }}\nschedule = \"weekly\"\n"
+    );
+    machine.write("home/.config/lifeboat/lifeboat.toml", text.as_bytes());
+    machine.ok(&["init", "-r", "main"]);
+    machine.ok(&["init", "-r", "second", "--copy-of", "main"]);
+    machine.ok(&["run", "-q", "daily"]);
+    for _ in 0..2 {
+        let ran = machine.run(&["drill", "run", "files"]);
+        assert!(ran.code == 0 && ran.out.contains(", 2 live files equal"), "{}{}", ran.out, ran.err);
+    }
+    let list = machine.run(&["drill", "list"]);
+    assert_eq!(list.code, 0, "{}", list.err);
+    for said in ["main (", "second (", "2 files, 12 B"] {
+        assert!(list.out.contains(said), "{said}: {}", list.out);
+    }
+    assert_eq!(list.out.matches("1 drill").count(), 2, "each repository had its turn: {}", list.out);
+    machine.ok(&["drill", "show", "latest"]);
+    machine.ok(&["drill", "report", "--html", "report.html"]);
+    let page = fs::read_to_string(machine.path("report.html")).unwrap();
+    assert_eq!((page.matches("<p>Repository").count(), page.matches("<h1>").count()), (2, 1));
+    let live = machine.run(&["diff", "-r", "main", "latest", "live"]);
+    assert!(live.code == 0 && !live.err.contains("of the machine"), "{}{}", live.out, live.err);
+    fs::rename(machine.path("second"), machine.path("drawer")).unwrap();
+    let report = machine.run(&["drill", "report"]);
+    assert!(report.code == 13 && report.err.contains("second is left out"), "{}{}", report.out, report.err);
+    assert!(report.out.contains("the evidence is signed, chained and complete"), "{}", report.out);
+}
+
+#[test]
+fn a_critical_path_that_is_not_there_fails_the_drill() {
+    let machine = Machine::with_snapshot();
+    let path = machine.path("src/not-there").display().to_string();
+    let ran = run(&machine, 6, &["drill", "run", "-r", "repo", "--critical", &path]);
+    assert!(ran.out.contains("it is critical, and not in this snapshot"), "{}", ran.out);
+    let path = machine.path("src/a").display().to_string();
+    run(&machine, 0, &["drill", "run", "-r", "repo", "--critical", &path]);
+}

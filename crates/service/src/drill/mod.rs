@@ -25,7 +25,9 @@ use crate::failure::{Failure, Outcome, local};
 use compare::Compare;
 use engine::{KeyRanges, MemoryBudget, Monitor, Note, Overwrite, RestoreRequest, Severity, restore_ranges};
 use format::snapshot::Snapshot;
+use format::tree::KeyPath;
 use host::Rules;
+use repo::browse::lookup;
 use repo::leaf_ranges::leaf_ranges;
 use repo::reader::Reader;
 use repo::workers::Workers;
@@ -164,6 +166,17 @@ pub fn run(reader: &Arc<Reader>, request: &DrillRequest<'_>, monitor: &dyn Monit
         Err(e) => return Err(e.into()),
     };
     outcome.whole = (leaves.iter().map(|l| l.entries).sum(), leaves.iter().map(|l| l.file_bytes).sum());
+    for key in &request.critical {
+        match lookup(reader, request.snapshot.root, key) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let path = KeyPath::parse(key).map(|path| path.display_bytes()).unwrap_or_default();
+                outcome.tell(&path, "it is critical, and not in this snapshot", false);
+            }
+            Err(e) if e.is_damage() => {} // told by what does not come back
+            Err(e) => return Err(e.into()),
+        }
+    }
     let ranges = choose::ranges(&leaves, request.part, &request.critical);
     make_scratch(&request.scratch)?;
     let done = restore_and_compare(reader, request, &ranges, monitor, &mut outcome);

@@ -72,8 +72,12 @@ fn proven_share(drills: &[&&Drilled]) -> f64 {
     let mut snapshots: BTreeMap<(&str, u64), BTreeSet<u64>> = BTreeMap::new();
     for drill in drills {
         let e = &drill.evidence;
-        if e.result.is_proof() {
-            snapshots.entry((&e.snapshot, e.part.of.max(1))).or_default().insert(e.part.k);
+        let proven = snapshots.entry((&e.snapshot, e.part.of.max(1))).or_default();
+        match e.result {
+            // What came back wrong since is proven no longer.
+            ResultWord::Damaged | ResultWord::Failed => _ = proven.remove(&e.part.k),
+            _ if e.result.is_proof() => _ = proven.insert(e.part.k),
+            _ => {}
         }
     }
     let share = |((_, of), parts): (&(&str, u64), &BTreeSet<u64>)| (parts.len() as f64 / *of as f64).min(1.0);
@@ -184,10 +188,15 @@ impl<'r> DrillReport<'r> {
         lines
     }
 
-    /// One page to print or to send on.
-    pub fn html(&self) -> String {
+    /// One page to print or to send on, about all of them.
+    pub fn html(reports: &[DrillReport<'_>]) -> String {
+        let bodies: String = reports.iter().map(DrillReport::body).collect();
+        page("Restore drills", &format!("<h1>Restore drills</h1>{bodies}"))
+    }
+
+    fn body(&self) -> String {
         let mut body = format!(
-            "<h1>Restore drills</h1><p>Repository <code>{}</code>, {} to {}.</p>",
+            "<p>Repository <code>{}</code>, {} to {}.</p>",
             escape(&self.location),
             day(self.since),
             day(self.until)
@@ -246,7 +255,7 @@ impl<'r> DrillReport<'r> {
             self.log_problems.iter().for_each(|p| body.push_str(&format!("<li>{}</li>", escape(p))));
             body.push_str("</ul>");
         }
-        page("Restore drills", &body)
+        body
     }
 }
 
@@ -305,7 +314,7 @@ pub fn summary(e: &Evidence) -> String {
         e.result.as_str(),
         e.part.k + 1,
         e.part.of,
-        e.files,
+        count(e.files, "file"),
         sizes::shown(e.bytes),
         e.restore_seconds,
         duration(e.full_restore.seconds)

@@ -1,7 +1,7 @@
 //! What the catalog knows of everything that is wanted.
 
 use super::{DrillSeen, PairSeen, PlaceSeen, Seen, Wanted};
-use crate::catalog::{Catalog, CatalogResult, DrillResult, RunResult, Verification};
+use crate::catalog::{Catalog, CatalogResult, Drill, DrillResult, RunResult, Verification};
 
 /// Looks up results in the catalog; more than this many failures in a row are told as this many.
 const RESULTS_LOOKED_AT: usize = 50;
@@ -48,14 +48,39 @@ pub fn pair_known(catalog: &Catalog, source: &str, repository: &str) -> CatalogR
 }
 
 fn drills_known(catalog: &Catalog, wanted: &Wanted, source: &str) -> CatalogResult<DrillSeen> {
-    let mut drills = Vec::new();
+    let mut known = DrillSeen { source: source.to_string(), ..DrillSeen::default() };
     for place in &wanted.places {
-        drills.extend(catalog.drills_of(source, &place.name, 20)?);
+        let drills = catalog.drills_of(source, &place.name, DRILLS_LOOKED_AT)?;
+        let passed = drills.iter().find(|d| d.result == DrillResult::Passed).map(|d| d.at);
+        known.passed = known.passed.max(passed);
+        if let Some(failed) = standing_failure(&drills)
+            && known.failed.as_ref().is_none_or(|(at, _)| *at < failed.at)
+        {
+            known.failed = Some((failed.at, place.name.clone()));
+        }
     }
-    drills.sort_by_key(|drill| std::cmp::Reverse(drill.at));
-    let passed = drills.iter().find(|d| d.result == DrillResult::Passed).map(|d| d.at);
-    let failed = drills.first().filter(|d| d.result == DrillResult::Failed).map(|d| d.at);
-    Ok(DrillSeen { source: source.to_string(), passed, failed })
+    Ok(known)
+}
+
+/// Drills of a source in a repository, the newest, that a failure among them is told of.
+const DRILLS_LOOKED_AT: usize = 20;
+
+/// The newest failure, newest first, that nothing has answered since: what failed of one snapshot is not put right by
+/// another one, unless both were the newest of their time.
+fn standing_failure(drills: &[Drill]) -> Option<&Drill> {
+    let is_newest = |drill: &Drill| {
+        let detail: serde_json::Value = serde_json::from_str(&drill.detail).unwrap_or_default();
+        detail["age"] == "newest"
+    };
+    let answers = |later: &Drill, failed: &Drill| {
+        later.result == DrillResult::Passed
+            && (later.snapshot == failed.snapshot || (is_newest(later) && is_newest(failed)))
+    };
+    let stands = |n: &usize| {
+        let failed = &drills[*n];
+        failed.result == DrillResult::Failed && !drills[..*n].iter().any(|later| answers(later, failed))
+    };
+    (0..drills.len()).find(stands).map(|n| &drills[n])
 }
 
 /// What the catalog knows of a place.
@@ -120,5 +145,33 @@ mod tests {
         assert_eq!((verified_since(&hurt), damaged_since(&hurt)), (Some(2000), None));
         let failed = Verification { error: Some("away".into()), ..verification(3000, 1.0, 0) };
         assert_eq!(verified_since(&[failed]), None, "what did not finish proves nothing");
+    }
+
+    #[test]
+    fn a_failed_drill_stands_until_the_same_snapshot_or_a_newer_newest_one_passes() {
+        let drill = |at: i64, snapshot: &str, age: &str, passed: bool| Drill {
+            name: "d".into(),
+            source: "home".into(),
+            repository: "nas".into(),
+            snapshot: Some(snapshot.into()),
+            at,
+            seconds: 1.0,
+            result: if passed { DrillResult::Passed } else { DrillResult::Failed },
+            files: 1,
+            bytes: 1,
+            rto_seconds: None,
+            detail: format!("{{\"age\":\"{age}\"}}"),
+        };
+        let failed = drill(1, "b", "newest", false);
+        let stands = |later: Drill| standing_failure(&[later, failed.clone()]).map(|d| d.at);
+        assert_eq!(standing_failure(std::slice::from_ref(&failed)).map(|d| d.at), Some(1));
+        assert_eq!(
+            stands(drill(2, "a", "oldest", true)),
+            Some(1),
+            "another snapshot says nothing of this one"
+        );
+        assert_eq!(stands(drill(2, "b", "random", true)), None);
+        assert_eq!(stands(drill(2, "c", "newest", true)), None);
+        assert_eq!(stands(drill(2, "c", "newest", false)), Some(2));
     }
 }

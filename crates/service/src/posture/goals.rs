@@ -91,11 +91,20 @@ fn media(source: &SourceWanted, counted: &[&Pair]) -> Goal {
     goal(GoalKind::Media, kinds.len(), source.media, reason, ADD_PLACE)
 }
 
+/// Why a copy does not count, and what helps.
+fn why_not<'s>(pair: &Pair, source: &'s SourceWanted) -> (String, &'s str) {
+    match pair.same_disk && pair.reason.is_empty() {
+        true => (format!("{} lies on the same disk as the data", pair.repository), ADD_PLACE),
+        false => (pair.reason.clone(), source.run.as_str()),
+    }
+}
+
 fn offsite(source: &SourceWanted, counted: &[&Pair], all: &[Pair]) -> Goal {
     let away: Vec<&Pair> = counted.iter().copied().filter(|p| p.offsite).collect();
     let (reason, fix) = match (&away[..], all.iter().find(|p| p.offsite)) {
         ([], Some(pair)) => {
-            (format!("the copy elsewhere does not count: {}", pair.reason), source.run.as_str())
+            let (why, fix) = why_not(pair, source);
+            (format!("the copy elsewhere does not count: {why}"), fix)
         }
         ([], None) => {
             ("every copy is in this building: a fire or a burglar takes all".to_string(), ADD_PLACE)
@@ -115,7 +124,8 @@ fn immutable(source: &SourceWanted, counted: &[&Pair], all: &[Pair]) -> Goal {
     let edit = "lifeboat config edit (set `immutable` on a repository with object lock, or rotate disks)";
     let (reason, fix) = match (&kept[..], aside) {
         ([], Some(pair)) => {
-            (format!("the copy that cannot be deleted does not count: {}", pair.reason), source.run.as_str())
+            let (why, fix) = why_not(pair, source);
+            (format!("the copy that cannot be deleted does not count: {why}"), fix)
         }
         ([], None) if all.iter().any(|p| p.deletable != Some(false)) => {
             ("whoever takes over this machine can delete every copy".to_string(), edit)
@@ -178,8 +188,8 @@ fn drilled(source: &SourceWanted, seen: &Seen, now: i64) -> Goal {
     };
     let none = DrillSeen::default();
     let drill = seen.drills.iter().find(|d| d.source == source.name).unwrap_or(&none);
-    if let Some(failed) = drill.failed {
-        let reason = format!("the last test restore failed, {}", super::age_words(failed, now));
+    if let Some((failed, repository)) = &drill.failed {
+        let reason = format!("a test restore from {repository} failed, {}", super::age_words(*failed, now));
         return goal(GoalKind::Drilled, 0, 1, reason, &source.drill);
     }
     let first = source.pairs.iter().filter_map(|p| first_of(seen, source, &p.repository)).min();

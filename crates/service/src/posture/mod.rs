@@ -149,8 +149,8 @@ pub struct DrillSeen {
     pub source: String,
     /// When one last passed.
     pub passed: Option<i64>,
-    /// When one last failed, if none passed since.
-    pub failed: Option<i64>,
+    /// When one last failed, and from which repository, if nothing has answered it since.
+    pub failed: Option<(i64, String)>,
 }
 
 /// How things are.

@@ -2,7 +2,7 @@
 
 use super::{Args, What};
 use crate::error::{Failure, Outcome};
-use crate::session::{Session, host_name};
+use crate::session::{Session, machine_of};
 use engine::BackupOutcome;
 use format::snapshot::{Mode, Snapshot};
 use repo::snapshots::SnapshotList;
@@ -61,7 +61,7 @@ impl Described {
 
     /// The name of this machine in snapshots.
     pub(super) fn host(&self) -> String {
-        self.loaded.config.machine.name.clone().unwrap_or_else(host_name)
+        machine_of(&self.loaded.config)
     }
 
     pub(super) fn tags(&self) -> Vec<String> {

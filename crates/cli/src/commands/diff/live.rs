@@ -54,8 +54,8 @@ pub(super) fn run(session: &Session, args: &Args, spec: &SnapSpec, direction: Di
     let list = session.snapshots(&opened.repo)?;
     let snapshot = spec.find(&list, &args.filter)?;
     let request = request(session, snapshot)?;
-    if snapshot.host != request.host {
-        let (theirs, ours) = (safe(&snapshot.host).to_string(), safe(&request.host).to_string());
+    if !session.is_this_machine(&snapshot.host)? {
+        let (theirs, ours) = (safe(&snapshot.host).to_string(), safe(&session.machine()?).to_string());
         session.out.warn(format!("the snapshot is of the machine {theirs}, and this one is {ours}"));
     }
     let reader = opened.reader()?;

@@ -7,7 +7,7 @@ use crate::credentials;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
-use crate::session::{Session, host_name, processors};
+use crate::session::{Session, machine_of, processors};
 use crate::signals::Cancel;
 use crate::{sizes, time};
 use ::repo::leaf_ranges::leaf_ranges;
@@ -41,7 +41,14 @@ pub(super) fn run(session: &Session, args: &Run) -> Outcome<Exit> {
     for wanted in &all {
         let held = hold(session, args, wanted, catalog.as_ref());
         if let Some(catalog) = catalog.as_ref().filter(|_| wanted.is_configured && !args.dry_run) {
-            let why = held.as_ref().err().map(Failure::in_one_line);
+            let why = match &held {
+                Err(failure) => Some(failure.in_one_line()),
+                // Nobody's data: no goal of a source would tell of it.
+                Ok(exit) if wanted.is_of_kit && *exit != Exit::Ok => Some(
+                    "the kit or the program beside a copy is not right: lifeboat drill show latest".into(),
+                ),
+                Ok(_) => None,
+            };
             // What cannot be recorded is missed by status, which is a false alarm and no more.
             catalog.record_duty(Duty::Drill, &wanted.name, time::now().secs, why.as_deref()).ok();
         }
@@ -192,7 +199,7 @@ impl Turn<'_> {
         }
         let Some(loaded) = session.loaded()? else { return Ok(None) };
         let config = &loaded.config;
-        let machine = config.machine.name.clone().unwrap_or_else(host_name);
+        let machine = machine_of(config);
         let is_of = |name: &&String| watching::belongs(config, &machine, &loaded.home, name, self.snapshot);
         Ok(config.sources.keys().find(is_of).cloned())
     }
@@ -228,7 +235,7 @@ fn restore(session: &Session, args: &Run, turn: &Turn<'_>, reader: &Arc<Reader>)
         critical,
         scratch: folder.join(name),
         contents: turn.wanted.contents,
-        is_of_this_machine: turn.snapshot.host == host_name() && !turn.wanted.is_of_kit,
+        is_of_this_machine: session.is_this_machine(&turn.snapshot.host)? && !turn.wanted.is_of_kit,
         keep: args.keep,
         workers: processors(),
         memory: session.global.memory,
@@ -378,7 +385,20 @@ fn remember(session: &Session, catalog: &Catalog, turn: &Turn<'_>, e: &Evidence)
         rto_seconds: e.full_restore.goal,
         detail: serde_json::to_string(e).unwrap_or_default(),
     };
-    if let Err(e) = catalog.record_drill(&drill) {
+    let damage = (e.result == ResultWord::Damaged).then(|| catalog::Verification {
+        repository: drill.repository.clone(),
+        at: drill.at,
+        kind: "drill".into(),
+        ratio: 0.0,
+        bytes: e.bytes,
+        damaged: e.problems_count.max(1),
+        error: None,
+    });
+    let learned = catalog.record_drill(&drill).and_then(|()| match &damage {
+        Some(found) => catalog.record_verification(found, &[]),
+        None => Ok(()),
+    });
+    if let Err(e) = learned {
         session.out.detail(format!("the catalog does not learn of this drill: {e}"));
     }
 }

@@ -3,7 +3,7 @@
 use crate::display::safe;
 use crate::durations;
 use crate::error::{Failure, Outcome};
-use crate::session::{Session, host_name};
+use crate::session::{Session, machine_of};
 use crate::sizes;
 use clap::ValueEnum;
 use format::snapshot::Snapshot;
@@ -222,7 +222,7 @@ fn configured(
     };
     let questions = Questions::of(drill, config).map_err(|e| e.during(format!("drill {}", safe(name))))?;
     let places = places(session, config, drill, catalog)?;
-    let machine = config.machine.name.clone().unwrap_or_else(host_name);
+    let machine = machine_of(config);
     let critical = |paths: &[String]| {
         let given = args.critical.iter().map(PathBuf::from);
         paths.iter().map(|path| loaded.full_path(path)).chain(given).collect()

@@ -40,6 +40,12 @@ pub(super) fn run(session: &Session, args: &Args) -> Outcome<Exit> {
             (true, false) => "is back",
         };
         tell(session, args, target, "remember", changes, what)?;
+        let tomb = target.stored.and_then(|stored| stored.tomb.as_ref());
+        if changes && tomb.is_some_and(|tomb| tomb.tomb.reason.starts_with("erased ")) {
+            session.out.warn(
+                "something was erased from it: that is not shown or restored, but its bytes stay until: lifeboat rewrite --reapply",
+            );
+        }
     }
     Ok(exit)
 }

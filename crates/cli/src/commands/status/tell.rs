@@ -1,10 +1,10 @@
 //! Telling people, as the configuration says.
 
-use super::machine_of;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
 use crate::session::Session;
+use crate::session::machine_of;
 use crate::time;
 use format::kind::Timestamp;
 use service::alarms::Delivery;
