@@ -290,14 +290,12 @@ impl Opener {
         let given = (place.unlock)().or_else(|failure| {
             // Where there is no repository, a key that is not there yet is no mistake.
             let id = Repo::peek(&*store).map_err(|e| open_failure(&shown, e))?.repo;
-            match credentials::machine_key(&self.folders, &id)? {
-                Some(key) if place.own_key_instead => {
-                    let why = failure.in_one_line();
-                    self.person.info(&format!("{}: {why}; the key of this machine opens it", safe(&shown)));
-                    Ok(Some(key))
-                }
-                _ => Err(failure),
-            }
+            let own =
+                place.own_key_instead.then(|| credentials::machine_key(&self.folders, &id)).transpose()?;
+            let Some(key) = own.flatten() else { return Err(failure) };
+            let why = failure.in_one_line();
+            self.person.info(&format!("{}: {why}; the key of this machine opens it", safe(&shown)));
+            Ok(Some(key))
         })?;
         let is_remote = !store.capabilities().local;
         let mut known_id = None;

@@ -242,14 +242,24 @@ impl Remembered {
 
     /// How the kit stands, given the copies as they are now; without them only what is remembered is judged.
     pub fn standing(remembered: Option<&Self>, places: Option<&[KitPlace]>) -> Standing {
+        Self::standing_while(remembered, places, &[])
+    }
+
+    /// The same while some copies are `away`: what is remembered of them is believed.
+    pub fn standing_while(
+        remembered: Option<&Self>,
+        places: Option<&[KitPlace]>,
+        away: &[AbsentPlace],
+    ) -> Standing {
         let Some(kit) = remembered else { return Standing::Missing };
+        let is_away = |opens: &Opens| away.iter().any(|place| place.location == opens.location);
         let is_known = |place: &KitPlace| {
             kit.absent.contains(&place.location)
                 || Opens::of(place).is_some_and(|now| kit.opens.contains(&now))
         };
         let are_there = |places: &[KitPlace]| {
             let there: BTreeSet<&str> = places.iter().map(|place| &*place.repository).collect();
-            kit.opens.iter().all(|opens| there.contains(&*opens.repository))
+            kit.opens.iter().all(|opens| there.contains(&*opens.repository) || is_away(opens))
         };
         match places {
             Some(places) if !places.iter().all(is_known) || !are_there(places) => Standing::OutOfDate,
@@ -336,6 +346,16 @@ mod tests {
         assert_eq!(standing(&kept, &[]), Standing::OutOfDate, "it names one that is no copy any more");
         let without_slot = KitPlace { slot: None, ..places[0].clone() };
         assert_eq!(standing(&kept, &[without_slot]), Standing::OutOfDate);
+        let away = AbsentPlace { name: "nas".into(), location: "/mnt/b".into(), login: None };
+        let while_away = |places: &[KitPlace]| {
+            Remembered::standing_while(Some(&kept), Some(places), std::slice::from_ref(&away))
+        };
+        assert_eq!(while_away(&[]), Standing::Good, "it is away, and believed");
+        assert_eq!(
+            while_away(&[place("/mnt/c")]),
+            Standing::OutOfDate,
+            "what is there is judged all the same"
+        );
         let of_others = KitPlace { login: Some("an SSH key".into()), ..places[0].clone() };
         assert_eq!(standing(&kept, &[of_others]), Standing::OutOfDate);
     }

@@ -79,11 +79,9 @@ pub struct Facts<'f> {
 
 /// The program beside the copies: this very one, where it runs anywhere (then it is stored with the plan) or was
 /// stored with the kit.
-fn beside<'f>(facts: &Facts<'f>, folders: &Folders) -> Option<&'f Program> {
-    facts.program.filter(|program| {
-        let of_kit = || Remembered::read(folders).and_then(|kit| kit.program);
-        program.is_static || of_kit().is_some_and(|file| file == program.file)
-    })
+fn beside<'f>(facts: &Facts<'f>, kit: Option<&Remembered>) -> Option<&'f Program> {
+    let of_kit = kit.and_then(|kit| kit.program.as_ref());
+    facts.program.filter(|program| program.is_static || of_kit == Some(&program.file))
 }
 
 /// Makes the plan of this machine, as of now.
@@ -106,7 +104,7 @@ pub fn plan(
         node: facts.node,
         folders,
         catalog,
-        program: beside(facts, folders),
+        program: beside(facts, kit.as_ref()),
         kit: (kit.as_ref(), standing),
         uncovered: &kept.uncovered,
         reviewed: kept.reviewed,

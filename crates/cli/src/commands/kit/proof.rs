@@ -89,21 +89,17 @@ fn confirmed(session: &Session, kit: &mut Remembered) -> Outcome<Exit> {
 /// Whether what was printed still leads back.
 pub(super) fn check(session: &Session) -> Outcome<Exit> {
     let kit = Remembered::read(&folders::folders());
-    let (mut told, mut lacking) = (None, Vec::new());
+    let (mut told, mut away, mut lacking) = (None, Vec::new(), Vec::new());
     if session.all_places().is_ok() {
         let (places, absent) = open_all(session)?;
         if let Some(kit) = &kit {
             lacking = without_program(&places, kit)?;
         }
-        // What is away is not judged, unless nobody named the copies: then nothing else is known of it.
-        told = match absent.is_empty() {
-            true => {
-                Some(places.iter().map(|place| as_it_is(place, kit.as_ref())).collect::<Outcome<Vec<_>>>()?)
-            }
-            false => None,
-        };
+        told = Some(places.iter().map(|place| as_it_is(place, kit.as_ref())).collect::<Outcome<Vec<_>>>()?);
+        away = absent;
     }
-    let mut standing = Remembered::standing(kit.as_ref(), told.as_deref());
+    let is_whole = told.is_some() && away.is_empty();
+    let mut standing = Remembered::standing_while(kit.as_ref(), told.as_deref(), &away);
     if let (Some(loaded), true) = (session.loaded()?, session.global.repo.is_empty()) {
         let of_configuration = Remembered::standing_in(kit.as_ref(), &loaded.config, &folders::folders());
         standing = if standing == Standing::Good { of_configuration } else { standing };
@@ -111,7 +107,7 @@ pub(super) fn check(session: &Session) -> Outcome<Exit> {
     if session.out.json {
         session.out.object(&json!({
             "message_type": "kit", "standing": standing.word(), "made": kit.as_ref().map(|k| k.made),
-            "confirmed": kit.as_ref().and_then(|k| k.confirmed), "copies_compared": told.is_some(),
+            "confirmed": kit.as_ref().and_then(|k| k.confirmed), "copies_compared": is_whole,
             "without_program": lacking,
         }))?;
     } else {
@@ -120,7 +116,7 @@ pub(super) fn check(session: &Session) -> Outcome<Exit> {
         }
         match standing.reminder() {
             Some(reminder) => session.out.line(reminder)?,
-            None if told.is_some() => session.out.line("it names the copies and keys as they are now")?,
+            None if is_whole => session.out.line("it names the copies and keys as they are now")?,
             None => {
                 session.out.line("it was not compared with all copies: name those that are there with -r")?
             }
