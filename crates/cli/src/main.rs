@@ -19,6 +19,7 @@ mod logs;
 mod output;
 mod progress;
 mod prompt;
+mod reached;
 mod session;
 mod several;
 mod signals;

@@ -28,8 +28,22 @@ pub struct Erasures {
 }
 
 impl Erasures {
-    /// Reads them. One that cannot be read ends it with an error that names it.
+    /// Those that count: what is stored here, and what whoever opened the repository knows from another copy. A
+    /// stored one that cannot be read ends it with an error that names it.
     pub fn read(repo: &Repo) -> RepoResult<Self> {
+        let mut erasures = Self::stored(repo)?;
+        for known in repo.known_erasures() {
+            match erasures.all.iter_mut().find(|erasure| erasure.id == known.id) {
+                Some(erasure) => _ = erasure.take_in(known),
+                None => erasures.all.push(known.clone()),
+            }
+        }
+        erasures.all.sort_by_key(|erasure: &Erasure| (erasure.time, erasure.id));
+        Ok(erasures)
+    }
+
+    /// Those that are stored in this repository; fails as [`Erasures::read`] does.
+    pub fn stored(repo: &Repo) -> RepoResult<Self> {
         let mut ids = BTreeSet::new();
         for folder in [names::GC.to_string(), format!("{}{}", names::MIRROR, names::ERASED)] {
             repo.list(&folder, |info| {
@@ -133,11 +147,15 @@ pub(crate) fn replaced_in(repo: &Repo, id: &ErasureId, bytes: &[u8]) -> usize {
     decode(repo, id, bytes).map_or(0, |erasure| erasure.replaced.len())
 }
 
+/// Whoever can open a repository may read what is remembered of its erasures elsewhere: sealed as in `repo`.
+pub fn sealed(repo: &Repo, erasure: &Erasure, seed: &mut Seed) -> Vec<u8> {
+    erasure.encode(&repo.identity().repo, repo.keys(), seed.draw(), &mut Compressor::new(Level(3)))
+}
+
 /// Stores an erasure; with a full place the reserve is given up for it. One that grew (more snapshots were
 /// replaced) takes the place of itself.
 pub fn put(repo: &Repo, erasure: &Erasure, seed: &mut Seed) -> RepoResult<()> {
-    let mut compressor = Compressor::new(Level(3));
-    let bytes = erasure.encode(&repo.identity().repo, repo.keys(), seed.draw(), &mut compressor);
+    let bytes = sealed(repo, erasure, seed);
     let name = names::erasure(&erasure.id);
     for name in [names::mirror(&name), name] {
         reserve::put(repo, &name, &bytes, PutMode::Replace)?;

@@ -4,11 +4,14 @@ use crate::browse::read_node;
 use crate::reader::Reader;
 use crate::{RepoError, RepoResult};
 use format::FormatError;
+use format::id::BlobId;
 use format::tree::{Node, Root};
 
 /// A leaf of a snapshot's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafRange {
+    /// The leaf.
+    pub id: BlobId,
     /// The first key that may stand in it.
     pub from: Vec<u8>,
     /// The first key behind it.
@@ -32,7 +35,7 @@ pub fn leaf_ranges(reader: &Reader, root: Root) -> RepoResult<Vec<LeafRange>> {
         if !leaf.is_empty() {
             let file_bytes = leaf.entries.iter().map(|entry| entry.size_bytes).sum();
             let (to, entries) = (after(leaf.key(leaf.len() - 1)), leaf.len() as u64);
-            found.push(LeafRange { from: Vec::new(), to, entries, file_bytes });
+            found.push(LeafRange { id: root.id, from: Vec::new(), to, entries, file_bytes });
         }
         return Ok(found);
     }
@@ -51,13 +54,14 @@ pub fn leaf_ranges(reader: &Reader, root: Root) -> RepoResult<Vec<LeafRange>> {
         for child in children {
             let from = found.last().map(|leaf| leaf.to.clone()).unwrap_or_default();
             let (to, entries, file_bytes) = (after(&child.last_key), child.entries, child.file_bytes);
-            found.push(LeafRange { from, to, entries, file_bytes });
+            found.push(LeafRange { id: child.id, from, to, entries, file_bytes });
         }
     }
     Ok(found)
 }
 
-fn wrong_level() -> RepoError {
+/// What a node is that stands where one of another level belongs.
+pub fn wrong_level() -> RepoError {
     let why = "a node of another level";
     RepoError::object(&"tree node", FormatError::Corrupt { what: "tree node", why })
 }

@@ -8,6 +8,7 @@ use crate::workers::{Ordered, Workers};
 use format::codec::{Compressor, Level};
 use format::config::{Config, Identity, Parameters};
 use format::envelope;
+use format::erase::Erasure;
 use format::id::{FamilyId, RepoId};
 use format::keys::{Capability, Key, Keys};
 use format::kind::Timestamp;
@@ -81,6 +82,7 @@ pub struct Repo {
     keys: Arc<Keys>,
     suite: Suite,
     fetchers: Workers,
+    known_erasures: Vec<Erasure>,
 }
 
 impl Repo {
@@ -119,6 +121,7 @@ impl Repo {
             keys,
             suite: Suite::fastest(),
             fetchers: Workers(0),
+            known_erasures: Vec::new(),
         };
         repo.store_new_config(seed, first_copy)?;
         Ok(repo)
@@ -157,7 +160,7 @@ impl Repo {
         match best {
             Some((config, keys)) => {
                 let suite = options.suite.unwrap_or_else(Suite::fastest);
-                Ok(Repo { store, config, keys, suite, fetchers: Workers(0) })
+                Ok(Repo { store, config, keys, suite, fetchers: Workers(0), known_erasures: Vec::new() })
             }
             None => Err(failure.unwrap_or(RepoError::NoRepository { location: store.location() })),
         }
@@ -165,7 +168,14 @@ impl Repo {
 
     /// A repository of which all is known.
     pub(crate) fn from_parts(store: Arc<dyn Store>, config: Config, keys: Arc<Keys>) -> Self {
-        Repo { store, config, keys, suite: Suite::fastest(), fetchers: Workers(0) }
+        Repo {
+            store,
+            config,
+            keys,
+            suite: Suite::fastest(),
+            fetchers: Workers(0),
+            known_erasures: Vec::new(),
+        }
     }
 
     /// Whether a place holds a repository, and which. Needs no key.
@@ -177,13 +187,25 @@ impl Repo {
     /// The same repository behind another store (a decorated one).
     pub fn with_store(&self, store: Arc<dyn Store>) -> Self {
         let (config, keys) = (self.config.clone(), self.keys.clone());
-        Repo { store, config, keys, suite: self.suite, fetchers: self.fetchers }
+        let known_erasures = self.known_erasures.clone();
+        Repo { store, config, keys, suite: self.suite, fetchers: self.fetchers, known_erasures }
     }
 
     /// The same repository, fetching so many small objects at a time: a distant place answers each after a
     /// while, but many at once. One after the other otherwise.
     pub fn with_fetchers(self, fetchers: Workers) -> Self {
         Repo { fetchers, ..self }
+    }
+
+    /// The same repository, with erasures that whoever opens it knows from another copy: this one may have been away when
+    /// they were made, and honours them all the same.
+    pub fn knowing_erasures(self, known_erasures: Vec<Erasure>) -> Self {
+        Repo { known_erasures, ..self }
+    }
+
+    /// Erasures that are known from another copy, whether or not this one has them.
+    pub fn known_erasures(&self) -> &[Erasure] {
+        &self.known_erasures
     }
 
     /// The place.

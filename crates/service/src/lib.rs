@@ -43,6 +43,7 @@ pub mod restore_db;
 pub mod runner;
 pub mod schedule;
 pub mod secrets;
+pub mod seen_erasures;
 pub mod seen_heads;
 pub mod seen_places;
 pub mod setup;

@@ -10,9 +10,11 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::folders::Folders;
 use crate::person::Person;
+use crate::seen_erasures;
 use crate::seen_heads;
 use crate::seen_places;
 use crate::writer_state::WriterState;
+use format::erase::Erasure;
 use format::id::{PackId, RepoId};
 use format::kind::Timestamp;
 use format::snapshot::Snapshot;
@@ -249,7 +251,8 @@ impl Opener {
     /// that would change something is refused.
     pub fn open(&self, place: &Place) -> Outcome<Opened> {
         let (repo, credential) = self.open_unguarded(place)?.into_repo();
-        Ok(self.adopt(self.guarded(repo), credential))
+        let cache = self.cache(&repo.identity().repo);
+        Ok(Opened { repo: Arc::new(self.guarded(repo)), credential, cache })
     }
 
     /// Leaves the writing to the machine that the configuration names, and to the place that was copied.
@@ -369,10 +372,15 @@ impl Opener {
         }
     }
 
-    /// Takes a repository that was just made.
+    /// Takes a repository that was just opened or made, with what this machine erased in copies of it.
     pub fn adopt(&self, repo: Repo, credential: Credential) -> Opened {
         let cache = self.cache(&repo.identity().repo);
-        Opened { repo: Arc::new(repo), credential, cache }
+        let (erasures, problems) = seen_erasures::recall(&self.folders, &repo);
+        for problem in problems {
+            self.person
+                .warn(&format!("what was erased is not all remembered on this machine: {}", safe(&problem)));
+        }
+        Opened { repo: Arc::new(repo.knowing_erasures(erasures)), credential, cache }
     }
 
     /// All snapshots, unless the repository shows an older state than this machine has seen. Single ones that were
@@ -429,6 +437,11 @@ impl Opener {
         heads.see(snapshot);
         self.keep(kept.update(&heads));
         self.remember_place(repo);
+    }
+
+    /// Remembers what was erased in a repository, for copies of it that are away.
+    pub fn remember_erasure(&self, repo: &Repo, erasure: &Erasure, seed: &mut Seed) {
+        self.keep(seen_erasures::remember(&self.folders, repo, erasure, seed));
     }
 
     /// Remembers that this machine just wrote to a repository there.

@@ -33,6 +33,14 @@ pub fn rfc3339(time: Timestamp) -> String {
     }
 }
 
+/// RFC 3339 to the second with the local offset, as reports show it.
+pub fn to_the_second(time: Timestamp) -> String {
+    match to_jiff(time) {
+        Some(t) => t.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        None => format!("@{}", time.secs),
+    }
+}
+
 /// Local year, month, day, hour, minute and second, within the years 1980 to 2107 that zip archives hold.
 pub fn calendar(time: Timestamp) -> (u16, u8, u8, u8, u8, u8) {
     let local = to_jiff(time).unwrap_or_default().to_zoned(TimeZone::system()).datetime();

@@ -16,7 +16,7 @@ use format::kind::Timestamp;
 use serde_json::Value;
 use service::audit::Author;
 use service::drill::report::{DrillReport, duration, problems_of_log, summary};
-use service::drill::{Drilled, Evidence, SourceKey, evidence_of};
+use service::drill::{Drilled, Evidence, evidence_of, proof};
 use service::open::Place;
 use std::path::PathBuf;
 use wanted::Run;
@@ -220,21 +220,14 @@ fn report(session: &Session, args: &Report) -> Outcome<Exit> {
     let (repositories, exit) = open_all(session)?;
     let now = time::now().secs;
     let since = now - i64::from(args.days) * 86_400;
-    let of = |place: &'_ Repository| {
-        let holds_last = holds_last(&place.opened.repo, &place.log);
-        let visible: Vec<(SourceKey, String)> =
-            place.list.visible().map(|s| (SourceKey::of(s), s.id.hex())).collect();
-        let problems = problems_of_log(&place.log, holds_last);
-        (visible, problems)
-    };
-    let reports: Vec<DrillReport<'_>> = repositories
-        .iter()
-        .map(|place| {
-            let (visible, problems) = of(place);
-            let location = place.place.shown();
-            DrillReport::new(location, (since, now), &place.drills, place.unread, &visible, problems)
-        })
-        .collect();
+    let mut reports: Vec<DrillReport<'_>> = Vec::new();
+    for place in &repositories {
+        let problems = problems_of_log(&place.log, holds_last(&place.opened.repo, &place.log));
+        let reader = place.opened.reader()?;
+        let shown = proof::shares(&reader, place.list.visible(), &place.drills, since)?;
+        let (location, span) = (place.place.shown(), (since, now));
+        reports.push(DrillReport::new(location, span, &place.drills, place.unread, &shown, problems));
+    }
     if let Some(path) = &args.html {
         service::durable::replace(path, DrillReport::html(&reports).as_bytes())
             .map_err(|e| local(format!("cannot write {}", path.display()), e))?;

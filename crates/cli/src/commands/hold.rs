@@ -6,6 +6,7 @@ use crate::counts::count;
 use crate::credentials;
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome};
+use crate::reached::{Copy, Missed, Reached};
 use crate::session::{Opened, Session, seed};
 use crate::snapspec::{Filter, SnapSpec, full_path};
 use crate::time;
@@ -116,38 +117,83 @@ fn add(session: &Session, args: &Add) -> Outcome<Exit> {
     if end.is_some_and(|end| end <= now) {
         return Err(Failure::usage("the hold would be over at once: its end is in the past"));
     }
-    let opened = session.open()?;
-    if Holds::read(&opened.repo)?.holds.iter().any(|hold| hold.name == args.name) {
+    let Reached { copies, missed } = session.reach_all()?;
+    let mut lists = Vec::new();
+    for copy in &copies {
+        let has_it = Holds::read(&copy.opened.repo)?.holds.iter().any(|hold| hold.name == args.name);
+        if has_it && copies.len() > 1 {
+            session.out.warn(format!("{}: there is a hold {:?} already", copy.shown(), safe(&args.name)));
+        }
+        if !has_it {
+            lists.push((copy, session.opener().snapshots(&copy.place, &copy.opened.repo)?));
+        }
+    }
+    if lists.is_empty() {
         return Err(Failure::usage(format!("there is a hold {:?} already", safe(&args.name)))
             .hint("list them with: lifeboat hold list"));
     }
-    let list = session.snapshots(&opened.repo)?;
+    let covers = covers(args, &lists)?;
     let id = HoldId(credentials::random()?);
-    let covers = covers(args, &list)?;
     let hold = Hold { id, name: args.name.clone(), reason: args.reason.clone(), made: now, end, covers };
-    if !args.dry_run {
-        holds::add(&opened.repo, &hold, &mut seed()?)?;
-        let covered = list.snapshots.iter().filter(|stored| hold.covers(&stored.snapshot)).count();
-        let body = json!({"added": hold.name, "id": id.hex(), "reason": hold.reason, "covers": covered});
-        audit::record(session, &opened.repo, "hold", &body);
-        tell_those_too_late(session, &opened, &hold, &list)?;
+    let mut exit = Exit::Ok;
+    for (copy, list) in &lists {
+        let put = if args.dry_run { Ok(()) } else { put(session, copy, &hold, list) };
+        match put {
+            Ok(()) => tell_added(session, copy, &hold, list, (args.dry_run, copies.len() > 1))?,
+            Err(e) if copies.len() == 1 => return Err(e),
+            Err(e) => {
+                session.out.failure(&e);
+                exit = e.exit;
+            }
+        }
     }
-    let covered = list.snapshots.iter().filter(|stored| hold.covers(&stored.snapshot)).count();
+    tell_missed(session, &missed, "does not have the hold: give it there, too, with -r")?;
+    Ok(missed.first().map_or(exit, |missed| missed.failure.exit))
+}
+
+/// Copies that were not reached.
+fn tell_missed(session: &Session, missed: &[Missed], so: &str) -> Outcome<()> {
+    for Missed { place, failure, .. } in missed {
+        session.out.warn(format!("{} was not reached ({}), and {so}", safe(place), failure.message()));
+    }
+    Ok(())
+}
+
+/// Stores a hold in a copy.
+fn put(session: &Session, copy: &Copy, hold: &Hold, list: &SnapshotList) -> Outcome<()> {
+    let repo = &copy.opened.repo;
+    holds::add(repo, hold, &mut seed()?)?;
+    let body = json!({
+        "added": hold.name, "id": hold.id.hex(), "reason": hold.reason, "covers": covered(hold, list),
+    });
+    audit::record(session, repo, "hold", &body);
+    tell_those_too_late(session, &copy.opened, hold, list)
+}
+
+fn covered(hold: &Hold, list: &SnapshotList) -> usize {
+    list.snapshots.iter().filter(|stored| hold.covers(&stored.snapshot)).count()
+}
+
+fn tell_added(
+    session: &Session,
+    copy: &Copy,
+    hold: &Hold,
+    list: &SnapshotList,
+    (dry_run, is_one_of_several): (bool, bool),
+) -> Outcome<()> {
     if session.out.json {
-        let mut object = object(&hold, &list);
+        let mut object = object(copy, hold, list);
         object["message_type"] = "hold".into();
-        object["dry_run"] = args.dry_run.into();
-        session.out.object(&object)?;
-    } else if !session.out.quiet {
-        let would = if args.dry_run { "would hold" } else { "holds" };
-        session.out.line(format!(
-            "{:?} {would} {}{}",
-            safe(&hold.name),
-            count(covered, "snapshot"),
-            later(&hold)
-        ))?;
+        object["dry_run"] = dry_run.into();
+        return session.out.object(&object);
     }
-    Ok(Exit::Ok)
+    if session.out.quiet {
+        return Ok(());
+    }
+    let would = if dry_run { "would hold" } else { "holds" };
+    let place = if is_one_of_several { format!("{}: ", copy.shown()) } else { String::new() };
+    let (name, what) = (safe(&hold.name), count(covered(hold, list), "snapshot"));
+    session.out.line(format!("{place}{name:?} {would} {what}{}", later(hold)))
 }
 
 /// Forgotten snapshots that a prune may be removing at this very moment: the hold may not have come in time.
@@ -174,7 +220,8 @@ fn later(hold: &Hold) -> &'static str {
     }
 }
 
-fn covers(args: &Add, list: &SnapshotList) -> Outcome<Covers> {
+/// What is named is looked for in every copy, since `latest` need not be the same everywhere.
+fn covers(args: &Add, lists: &[(&Copy, SnapshotList)]) -> Outcome<Covers> {
     if args.snapshots.is_empty() {
         let source = |path: &std::path::PathBuf| full_path(path).as_os_str().as_bytes().to_vec();
         return Ok(Covers::Matching(Matching {
@@ -185,15 +232,23 @@ fn covers(args: &Add, list: &SnapshotList) -> Outcome<Covers> {
     }
     let mut ids = Vec::new();
     for spec in &args.snapshots {
-        let id = SnapSpec::parse(spec)?.find(list, &args.filter)?.id;
-        if !ids.contains(&id) {
-            ids.push(id);
+        let (spec, before, mut missing) = (SnapSpec::parse(spec)?, ids.len(), None);
+        let mut is_found = false;
+        for (_, list) in lists {
+            match spec.find(list, &args.filter) {
+                Ok(snapshot) if ids[..].contains(&snapshot.id) => is_found = true,
+                Ok(snapshot) => ids.push(snapshot.id),
+                Err(e) => missing = Some(e),
+            }
+        }
+        if let Some(e) = missing.filter(|_| !is_found && ids.len() == before) {
+            return Err(e);
         }
     }
     Ok(Covers::Snapshots(ids))
 }
 
-fn object(hold: &Hold, list: &SnapshotList) -> Value {
+fn object(copy: &Copy, hold: &Hold, list: &SnapshotList) -> Value {
     let covered = list.snapshots.iter().filter(|stored| hold.covers(&stored.snapshot));
     let covered: Vec<String> = covered.map(|stored| stored.snapshot.id.hex()).collect();
     let (snapshots, matching) = match &hold.covers {
@@ -204,26 +259,36 @@ fn object(hold: &Hold, list: &SnapshotList) -> Value {
         }
     };
     json!({
-        "id": hold.id.hex(), "name": hold.name, "reason": hold.reason, "made": time::rfc3339(hold.made),
+        "repository": copy.place.shown(), "id": hold.id.hex(), "name": hold.name, "reason": hold.reason, "made": time::rfc3339(hold.made),
         "until": hold.end.map(time::rfc3339), "over": hold.is_over(time::now()), "snapshots": snapshots,
         "matching": matching, "covered": covered,
     })
 }
 
 fn list(session: &Session) -> Outcome<Exit> {
-    let opened = session.open()?;
-    let all = Holds::read(&opened.repo)?;
-    let list = session.snapshots(&opened.repo)?;
+    let Reached { copies, missed } = session.reach_all()?;
+    let (mut exit, mut objects) = (Exit::Ok, Vec::new());
+    for copy in &copies {
+        let all = Holds::read(&copy.opened.repo)?;
+        let list = session.opener().snapshots(&copy.place, &copy.opened.repo)?;
+        objects.extend(all.holds.iter().map(|hold| object(copy, hold, &list)));
+        if !session.out.json {
+            if copies.len() > 1 {
+                session.out.line(format!("{}:", copy.shown()))?;
+            }
+            table(session, &all, &list)?;
+        }
+        for (id, e) in &all.unreadable {
+            let why = ::repo::reader::chain(e);
+            session.out.warn(format!("hold {id} cannot be read, so it covers everything: {}", safe(&why)));
+            exit = Exit::Damage;
+        }
+    }
     if session.out.json {
-        session.out.object(&all.holds.iter().map(|hold| object(hold, &list)).collect())?;
-    } else {
-        table(session, &all, &list)?;
+        session.out.object(&objects.into())?;
     }
-    for (id, e) in &all.unreadable {
-        let why = ::repo::reader::chain(e);
-        session.out.warn(format!("hold {id} cannot be read, so it covers everything: {}", safe(&why)));
-    }
-    Ok(if all.unreadable.is_empty() { Exit::Ok } else { Exit::Damage })
+    tell_missed(session, &missed, "its holds are not listed")?;
+    Ok(missed.first().map_or(exit, |missed| missed.failure.exit))
 }
 
 fn table(session: &Session, all: &Holds, list: &SnapshotList) -> Outcome<()> {
@@ -258,32 +323,39 @@ fn words(covers: &Covers) -> String {
 }
 
 fn release(session: &Session, args: &Release) -> Outcome<Exit> {
-    let opened = session.open()?;
-    let all = Holds::read(&opened.repo)?;
+    let Reached { copies, missed } = session.reach_all()?;
     let mut chosen = Vec::new();
     for spec in &args.holds {
-        match all.find(spec)[..] {
-            [id] => chosen.push((id, spec)),
-            [] => {
-                return Err(Failure::new(Exit::Failed, format!("there is no hold {:?}", safe(spec)))
-                    .hint("list them with: lifeboat hold list"));
+        let before = chosen.len();
+        for copy in &copies {
+            match Holds::read(&copy.opened.repo)?.find(spec)[..] {
+                [id] => chosen.push((copy, id, spec)),
+                [] => {}
+                _ => return Err(Failure::usage(format!("{:?} names several holds", safe(spec)))),
             }
-            _ => return Err(Failure::usage(format!("{:?} names several holds", safe(spec)))),
+        }
+        if chosen.len() == before {
+            return Err(Failure::new(Exit::Failed, format!("there is no hold {:?}", safe(spec)))
+                .hint("list them with: lifeboat hold list"));
         }
     }
-    for (id, spec) in chosen {
+    for (copy, id, spec) in chosen {
+        let repo = &copy.opened.repo;
         if !args.dry_run {
-            holds::release(&opened.repo, &id)?;
-            audit::record(session, &opened.repo, "hold", &json!({"released": spec, "id": id.hex()}));
+            holds::release(repo, &id)?;
+            audit::record(session, repo, "hold", &json!({"released": spec, "id": id.hex()}));
         }
         if session.out.json {
             session.out.object(&json!({
-                "message_type": "hold_released", "id": id.hex(), "name": spec, "dry_run": args.dry_run,
+                "message_type": "hold_released", "repository": copy.place.shown(), "id": id.hex(), "name": spec,
+                "dry_run": args.dry_run,
             }))?;
         } else if !session.out.quiet {
             let what = if args.dry_run { "would be released" } else { "is released" };
-            session.out.line(format!("hold {:?} {what}", safe(spec)))?;
+            let place = if copies.len() > 1 { format!("{}: ", copy.shown()) } else { String::new() };
+            session.out.line(format!("{place}hold {:?} {what}", safe(spec)))?;
         }
     }
-    Ok(Exit::Ok)
+    tell_missed(session, &missed, "a hold that it has stays there")?;
+    Ok(missed.first().map_or(Exit::Ok, |missed| missed.failure.exit))
 }

@@ -13,7 +13,7 @@ use format::kind::Timestamp;
 use service::catalog::{CATALOG_FILE, Catalog};
 use service::compliance::{Compliance, Given, RepositoryPart, repository};
 use service::config::Loaded;
-use service::drill::evidence_of;
+use service::drill::{evidence_of, proof};
 use service::open::Place;
 use std::path::PathBuf;
 
@@ -65,8 +65,8 @@ fn compliance(session: &Session, args: &ComplianceArgs) -> Outcome<Exit> {
     let machine = session.machine()?;
     let mut report = Compliance {
         machine: machine.clone(),
-        made: time::rfc3339(now),
-        since: time::rfc3339(Timestamp { secs: since, nanos: 0 }),
+        made: time::to_the_second(now),
+        since: time::to_the_second(Timestamp { secs: since, nanos: 0 }),
         repositories: Vec::new(),
         not_reached: Vec::new(),
     };
@@ -121,12 +121,15 @@ fn one(session: &Session, name: Option<&str>, place: &Place, with: &With<'_>) ->
     let log = Log::read(repo)?;
     let (drills, unread) = evidence_of(&log);
     let erasures = Erasures::read(repo)?.all;
+    let reader = opened.reader()?;
+    let shown = proof::shares(&reader, known.list.visible(), &drills, with.since)?;
     Ok(repository(&Given {
         name,
         location: place.shown(),
         known: &known,
         log: &log,
         drills: (&drills, unread),
+        shown: &shown,
         holds_last: holds_last(repo, &log),
         erasures: &erasures,
         minimum_age_seconds: repo.parameters().minimum_ages.last().map_or(0, |age| age.secs),

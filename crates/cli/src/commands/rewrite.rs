@@ -13,10 +13,13 @@ use crate::audit;
 use crate::display::{DisplayName, safe};
 use crate::error::{Exit, Failure, Outcome};
 use crate::known::{self, Known, refusal};
+use crate::reached::{Copy, Missed, Reached};
 use crate::session::{Opened, Session, host_name, processors, seed, user_name};
 use crate::snapspec::to_path;
 use crate::{credentials, time};
+use ::repo::Repo;
 use ::repo::erasures::{self, Erasures};
+use ::repo::protection::{Protection, Protections};
 use ::repo::reader::Reader;
 use ::repo::rewrite::{self, LeftOut};
 use ::repo::snapshots::{StoredSnapshot, forget};
@@ -31,7 +34,6 @@ use format::snapshot::Snapshot;
 use format::tree::{KeyPath, PathKey};
 use serde_json::json;
 use service::catalog::{CATALOG_FILE, Catalog};
-use service::open::Place;
 use service::writer_state::WriterState;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -105,7 +107,7 @@ enum Fate {
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let (copies, not_reached) = open_all(session)?;
     if args.list {
-        return copies.iter().try_for_each(|copy| list(session, &copy.opened)).map(|()| Exit::Ok);
+        return copies.iter().try_for_each(|copy| list(session, copy, copies.len() > 1)).map(|()| Exit::Ok);
     }
     if let Some(copy) = copies.iter().find(|copy| copy.opened.repo.capability() != Capability::Owner) {
         let what = format!("this key of {} may not rewrite snapshots", safe(&copy.place.shown()));
@@ -117,6 +119,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         true => known_anywhere(&copies)?,
         false => vec![new_erasure(&args)?],
     };
+    let held = held_anywhere(session, &copies)?;
     let mut exit = Exit::Ok;
     let mut done: Vec<(&Copy, Arc<Reader>)> = Vec::new();
     for copy in &copies {
@@ -128,7 +131,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
             // What an earlier copy made of its snapshots, this one takes over instead of making its own.
             let before = done.iter().find(|(other, _)| other.family() == copy.family());
             let before = before.map(|(_, reader)| reader);
-            match erase(session, copy, &reader, before, erasure, args.dry_run) {
+            match erase(session, copy, &reader, (before, &held), erasure, args.dry_run) {
                 Ok(Exit::Ok) => {}
                 Ok(ended) => exit = ended,
                 Err(e) if copies.len() == 1 || session.cancel.is_set() => return Err(e),
@@ -152,21 +155,15 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
 
 /// Opens every copy that can be. Those that cannot are no reason to leave the paths in the others; they are named.
 fn open_all(session: &Session) -> Outcome<(Vec<Copy>, Vec<NotReached>)> {
-    let (mut copies, mut not_reached, mut first) = (Vec::<Copy>::new(), Vec::new(), None);
-    let all = session.all_places()?;
-    let named: Vec<Option<String>> = all.iter().map(|(name, _)| name.clone()).collect();
-    for (_, place) in all {
-        match session.opener().open(&place) {
-            Ok(opened) => copies.push(Copy { place, opened }),
-            Err(e) => {
-                not_reached.push(NotReached { place: place.shown(), why: e.message(), failed: Some(e.exit) });
-                first = first.or(Some(e));
-            }
-        }
-    }
-    if let Some(failure) = first.filter(|_| copies.is_empty()) {
-        return Err(failure);
-    }
+    let Reached { copies, missed } = session.reach_all()?;
+    let open = copies.iter().map(|copy| &copy.name);
+    let named: Vec<Option<String>> = open.chain(missed.iter().map(|missed| &missed.name)).cloned().collect();
+    let why = |missed: Missed| NotReached {
+        place: missed.place,
+        why: missed.failure.message(),
+        failed: Some(missed.failure.exit),
+    };
+    let mut not_reached: Vec<NotReached> = missed.into_iter().map(why).collect();
     not_reached.extend(siblings_left_out(session, &copies, &named)?);
     Ok((copies, not_reached))
 }
@@ -270,30 +267,18 @@ fn warn_of_living(session: &Session, erasure: &Erasure) {
     }
 }
 
-/// A copy that is open.
-struct Copy {
-    place: Place,
-    opened: Opened,
-}
-
-impl Copy {
-    fn family(&self) -> FamilyId {
-        self.opened.repo.identity().family
-    }
-}
-
 /// Erases in one copy.
 fn erase(
     session: &Session,
     copy: &Copy,
     reader: &Arc<Reader>,
-    before: Option<&Arc<Reader>>,
+    (before, held): (Option<&Arc<Reader>>, &Held),
     erasure: &mut Erasure,
     dry_run: bool,
 ) -> Outcome<Exit> {
     let (opened, repo) = (&copy.opened, &copy.opened.repo);
     if !dry_run {
-        erasures::put(repo, erasure, &mut seed()?)?;
+        keep(session, repo, erasure)?;
     }
     let taken = match (before, dry_run) {
         (Some(source), false) => take_over(source, reader, erasure)?,
@@ -323,6 +308,9 @@ fn erase(
             if let Some(protection) = known.protections_of(stored).first() {
                 return Ok(Some(Fate::Kept { why: refusal(&old.short_id(), protection) }));
             }
+            if let Some(why) = held.elsewhere(copy, &old.id) {
+                return Ok(Some(Fate::Kept { why }));
+            }
             if dry_run {
                 return Ok(Some(Fate::Would { left_out: rewrite::count(reader, old.root, erasure)? }));
             }
@@ -338,7 +326,7 @@ fn erase(
         };
         if let Fate::Replaced { new, .. } = &fate {
             erasure.replaced.push((old.id, *new));
-            erasures::put(repo, erasure, &mut seed()?)?;
+            keep(session, repo, erasure)?;
         }
         if !matches!(fate, Fate::Kept { .. } | Fate::Failed { .. } | Fate::Would { .. }) {
             gone.push(old);
@@ -349,6 +337,44 @@ fn erase(
         write_down(session, opened, erasure, &fates, &gone);
     }
     tell(session, copy, erasure, &fates, dry_run)
+}
+
+/// Holds of every copy that is open: one wins in the others, too, or the copy that has it would be alone with the snapshot.
+struct Held(Vec<(FamilyId, SnapshotId, String, Protection)>);
+
+fn held_anywhere(session: &Session, copies: &[Copy]) -> Outcome<Held> {
+    let mut held = Vec::new();
+    for copy in copies {
+        let protections = Protections::read_at(&copy.opened.repo, time::now())?;
+        if protections.holds().holds.is_empty() && protections.holds().unreadable.is_empty() {
+            continue;
+        }
+        for stored in &session.opener().snapshots(&copy.place, &copy.opened.repo)?.snapshots {
+            let all = protections.of(&stored.snapshot, stored.received);
+            let hold = all.into_iter().find(|p| !matches!(p, Protection::TooYoung { .. }));
+            held.extend(hold.map(|hold| (copy.family(), stored.snapshot.id, copy.place.shown(), hold)));
+        }
+    }
+    Ok(Held(held))
+}
+
+impl Held {
+    /// Why a snapshot stays in a copy because of another one.
+    fn elsewhere(&self, copy: &Copy, id: &SnapshotId) -> Option<Failure> {
+        let is_it = |(family, held, _, _): &&(FamilyId, SnapshotId, String, Protection)| {
+            *family == copy.family() && held == id
+        };
+        let (_, _, place, protection) = self.0.iter().find(is_it)?;
+        let why = refusal(&id.hex()[..8], protection);
+        Some(Failure::new(why.exit, format!("{} in {}", why.message(), safe(place))))
+    }
+}
+
+/// In the repository for everybody, and on this machine for copies that are away.
+fn keep(session: &Session, repo: &Repo, erasure: &Erasure) -> Outcome<()> {
+    erasures::put(repo, erasure, &mut seed()?)?;
+    session.opener().remember_erasure(repo, erasure, &mut seed()?);
+    Ok(())
 }
 
 /// Brings the snapshots that another copy made. Returns which of them are here now.

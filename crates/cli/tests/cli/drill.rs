@@ -71,7 +71,9 @@ fn a_cycle_of_drills_restores_everything_and_the_evidence_is_kept() {
     assert!(show.out.contains("passed: part 4 of 4") && show.out.contains(": right"), "{}", show.out);
     let report =
         object(&run(&machine, 0, &["drill", "report", "-r", "repo", "--json", "--html", "report.html"]));
-    assert_eq!((&report["coverage"][0]["bytes_share"], &report["log_is_whole"]), (&1.0.into(), &true.into()));
+    let proof = &report["coverage"][0]["proof"];
+    assert_eq!((&proof["bytes_share_of_newest"], &proof["snapshots_whole"]), (&1.0.into(), &1.into()));
+    assert_eq!(report["log_is_whole"], true);
     let page = fs::read_to_string(machine.path("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("none is missing") && !page.contains("<script"));
     machine.ok(&["check", "-r", "repo"]);
@@ -95,7 +97,52 @@ fn planted_corruption_is_found_within_a_cycle_and_named() {
     assert!(codes.contains(&5) && codes.iter().all(|code| [0, 5].contains(code)), "{codes:?} {said}");
     assert!(said.contains("ROOT/src/folder") && said.contains("damage found"), "{said}");
     let report = object(&run(&machine, 0, &["drill", "report", "-r", "repo", "--json"]));
-    assert!(report["coverage"][0]["bytes_share"].as_f64().unwrap() < 1.0, "damaged parts prove nothing");
+    let proof = &report["coverage"][0]["proof"];
+    assert!(proof["bytes_share_of_newest"].as_f64().unwrap() < 1.0, "damaged parts prove nothing");
+}
+
+/// Each day brings a new snapshot, and each drill takes another part of the newest: what did not change stays proven.
+#[test]
+fn what_is_unchanged_since_it_was_proven_is_proven_in_the_snapshot_of_today() {
+    let machine = Machine::new();
+    many_files(&machine);
+    let proof = |machine: &Machine| {
+        let report = object(&run(machine, 0, &["drill", "report", "-r", "repo", "--json"]));
+        report["coverage"][0]["proof"].clone()
+    };
+    for day in 0..4 {
+        machine.write("src/folder1/diary", format!("day {day}").as_bytes());
+        machine.ok(&["backup", "--init", "-r", "repo", "src"]);
+        run(&machine, 0, &["drill", "run", "-r", "repo", "--sample", "1/4", "--age", "newest"]);
+    }
+    let after = proof(&machine);
+    let newest = after["bytes_share_of_newest"].as_f64().unwrap();
+    assert!((0.3..1.0).contains(&newest), "all but the leaves that changed since: {after}");
+    assert_eq!(after["snapshots"], 4);
+    run(&machine, 0, &["drill", "run", "-r", "repo", "--whole", "--age", "newest"]);
+    let after = proof(&machine);
+    assert_eq!(after["bytes_share_of_newest"], 1.0, "{after}");
+    let (whole, all) =
+        (after["snapshots_whole"].as_u64().unwrap(), after["bytes_share_of_all"].as_f64().unwrap());
+    assert!((1..4).contains(&whole) && (0.5..1.0).contains(&all), "{after}");
+    machine.ok(&["rewrite", "-r", "repo", "--remove", machine.path("src/folder1").to_str().unwrap()]);
+    let after = proof(&machine);
+    let share = after["bytes_share_of_newest"].as_f64().unwrap();
+    assert!(
+        share > 0.3 && share < 1.0 && after["snapshots_whole"] == 0,
+        "the rest of it is as before: {after}"
+    );
+}
+
+#[test]
+fn a_sample_is_no_smaller_than_a_leaf_and_a_path_may_end_with_a_slash() {
+    let machine = Machine::with_snapshot();
+    let ran =
+        run(&machine, 0, &["drill", "run", "-r", "repo", "--sample", "1%", "--source", "src/", "--json"]);
+    assert_eq!(object(&ran)["part"]["of"], 1);
+    let ran = run(&machine, 1, &["drill", "run", "-r", "repo", "--host", "nobody", "--source", "src"]);
+    assert!(ran.err.contains("src by nobody in "), "{}", ran.err);
+    run(&machine, 2, &["drill", "run", "-r", "repo", "--age", "middle"]);
 }
 
 #[test]

@@ -66,7 +66,12 @@ fn each_snapshot_has_its_reason_and_each_removal_its_record() {
     assert!(there["rule"].as_str().unwrap().starts_with("one: "), "{there}");
     assert!(lines[0]["state"] == "held" && lines[0]["why"].to_string().contains("case 7"), "{there}");
     assert!(lines[1]["verified"].is_string() && lines[1]["drilled"].is_string(), "{there}");
-    assert_eq!((&there["drills"][1], &there["drilled_bytes"]), (&1.into(), &1.0.into()), "{there}");
+    assert_eq!(
+        (&there["drills"][1], &there["proof"]["bytes_share_of_newest"]),
+        (&1.into(), &1.0.into()),
+        "{there}"
+    );
+    assert!(lines[0]["proven"].as_f64().unwrap() < 1.0 && lines[1]["proven"] == 1.0, "{there}");
     let gone = &there["removed"][0];
     assert_eq!(gone["id"], id(0).as_str(), "{there}");
     assert!(gone["why"].as_str().unwrap().starts_with("policy: one") && gone["time"].is_string(), "{gone}");

@@ -112,6 +112,49 @@ fn a_hold_wins_until_it_is_released() {
 }
 
 #[test]
+fn a_hold_is_put_into_every_copy_and_one_that_is_in_one_of_them_wins_in_all() {
+    let machine = two_copies();
+    let (both, held) = (["-r", "repo", "-r", "second"], ids(&machine, "repo")[1].clone());
+    let with_both = |words: &[&str]| machine.run(&[words, &both[..]].concat());
+    let ran = with_both(&["hold", "add", "case 7", &held]);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 2), "{}", ran.out);
+    assert!(with_both(&["hold", "list"]).out.matches("case 7").count() == 2);
+    machine.ok(&["hold", "release", "-r", "second", "case 7"]);
+    let anna = anna(&machine);
+    let ran = with_both(&["rewrite", "--remove", &anna]);
+    assert_eq!((ran.code, ran.out.matches("case 7").count()), (14, 2), "{}", ran.out);
+    for repository in ["repo", "second"] {
+        assert!(ids(&machine, repository).contains(&held), "{repository}");
+    }
+    assert_eq!(with_both(&["hold", "release", "case 7"]).code, 0);
+    assert_eq!(with_both(&["hold", "release", "case 7"]).code, 1);
+    assert_eq!(with_both(&["rewrite", "--reapply"]).code, 0);
+    for repository in ["repo", "second"] {
+        assert!(ids(&machine, repository).iter().all(|id| !holds(&machine, repository, id)), "{repository}");
+    }
+    fs::rename(machine.path("second"), machine.path("away")).unwrap();
+    let ran = with_both(&["hold", "add", "case 8", "--all"]);
+    assert!(ran.code == 10 && ran.err.contains("second was not reached"), "{}", ran.err);
+}
+
+#[test]
+fn this_machine_remembers_what_it_erased_for_a_copy_that_was_away() {
+    let machine = two_copies();
+    let old = ids(&machine, "second")[2].clone();
+    run(&machine, 0, &["rewrite", "--remove", &anna(&machine), "-r", "repo"]);
+    // Nothing has told the other copy, and its record of erasures is empty.
+    machine.ok(&["restore", &old, "-r", "second", "--target", "back"]);
+    assert!(!walk(&machine.path("back")).iter().any(|path| path.ends_with("diary")));
+    run(&machine, 0, &["rewrite", "--reapply", "-r", "second"]);
+    assert!(ids(&machine, "second").iter().all(|id| !holds(&machine, "second", id)));
+    // Nobody without the key learns from this machine what it was.
+    let state = machine.path("home/.local/state/lifeboat");
+    let kept = walk(&state).into_iter().filter(|path| path.to_string_lossy().contains("erased-"));
+    let kept: Vec<Vec<u8>> = kept.filter(|path| path.is_file()).map(|path| fs::read(path).unwrap()).collect();
+    assert!(!kept.is_empty() && kept.iter().all(|bytes| !bytes.windows(4).any(|part| part == b"anna")));
+}
+
+#[test]
 fn a_copy_that_was_away_learns_of_it_and_brings_nothing_back() {
     let machine = two_copies();
     run(&machine, 0, &["rewrite", "--remove", &anna(&machine), "-r", "repo"]);

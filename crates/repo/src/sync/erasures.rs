@@ -13,9 +13,9 @@ pub(super) fn carry(
     dry_run: bool,
     seed: &mut Seed,
 ) -> RepoResult<(Erasures, usize)> {
-    let mut there = Erasures::read(target)?;
+    let mut there = Erasures::stored(target)?;
     let mut new = 0;
-    for erasure in Erasures::read(source)?.all {
+    for erasure in Erasures::read(source)?.all.into_iter().chain(target.known_erasures().iter().cloned()) {
         let known = there.all.iter_mut().find(|other| other.id == erasure.id);
         let merged = match known {
             Some(known) => match known.take_in(&erasure) {

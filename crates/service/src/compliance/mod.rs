@@ -9,8 +9,9 @@ mod show;
 
 use crate::catalog::{Catalog, Verification};
 use crate::config::Loaded;
-use crate::drill::report::{Coverage, DrillReport, problems_of_log};
-use crate::drill::{Drilled, SourceKey};
+use crate::drill::proof::{Proof, Shown};
+use crate::drill::report::problems_of_log;
+use crate::drill::{Drilled, ResultWord, SourceKey};
 use crate::known::{Known, undo_until};
 use crate::runner::judge;
 use crate::{stored_config, time, watching};
@@ -72,6 +73,8 @@ pub struct SnapshotLine {
     pub verified: Option<String>,
     /// When a drill last restored from it and found it right.
     pub drilled: Option<String>,
+    /// The share of its bytes that drills proved in the time of the report, in it or unchanged in another snapshot, 0 to 1.
+    pub proven: f64,
 }
 
 /// Snapshots that were taken away, as the log says.
@@ -102,10 +105,8 @@ pub struct SourcePart {
     pub removed: Vec<RemovedLine>,
     /// Drills in the time of the report, and how many of them passed.
     pub drills: (usize, usize),
-    /// The greatest share of one snapshot's bytes that drills proved in that time, 0 to 1.
-    pub drilled_bytes: f64,
-    /// Snapshots that took part in a drill in that time.
-    pub drilled_snapshots: usize,
+    /// What they proved of the snapshots in sight.
+    pub proof: Proof,
 }
 
 impl SourcePart {
@@ -209,6 +210,8 @@ pub struct Given<'g> {
     pub log: &'g Log,
     /// Its drills, and how many could not be read.
     pub drills: (&'g [Drilled], u64),
+    /// Its snapshots in sight, oldest first, with what drills proved of them in the time of the report.
+    pub shown: &'g [Shown],
     /// Whether the newest record this machine wrote is in the log.
     pub holds_last: bool,
     /// What was erased.
@@ -256,13 +259,13 @@ pub fn repository(given: &Given<'_>) -> RepositoryPart {
 }
 
 fn shown(secs: i64) -> String {
-    time::rfc3339(Timestamp { secs, nanos: 0 })
+    time::to_the_second(Timestamp { secs, nanos: 0 })
 }
 
 fn hold_words(hold: &Hold) -> String {
     let reason = if hold.reason.is_empty() { String::new() } else { format!(" ({})", hold.reason) };
-    let end = hold.end.map_or("without an end".into(), |end| format!("until {}", time::rfc3339(end)));
-    format!("{}{reason}, since {}, {end}", hold.name, time::rfc3339(hold.made))
+    let end = hold.end.map_or("without an end".into(), |end| format!("until {}", time::to_the_second(end)));
+    format!("{}{reason}, since {}, {end}", hold.name, time::to_the_second(hold.made))
 }
 
 fn erasure_words(erasure: &Erasure) -> String {
@@ -275,7 +278,7 @@ fn erasure_words(erasure: &Erasure) -> String {
     format!(
         "{}{reason}, on {} by {}: {} snapshots replaced",
         paths.join(", "),
-        time::rfc3339(erasure.time),
+        time::to_the_second(erasure.time),
         erasure.by,
         erasure.replaced.len()
     )
@@ -304,21 +307,17 @@ fn sources(given: &Given<'_>) -> Vec<SourcePart> {
     removed.keys().for_each(|source| {
         of.entry(source.clone()).or_default();
     });
-    let visible: Vec<(SourceKey, String)> =
-        given.known.list.visible().map(|s| (SourceKey::of(s), s.id.hex())).collect();
-    let span = (given.since, given.now.secs);
-    let drilled = DrillReport::new(String::new(), span, given.drills.0, given.drills.1, &visible, Vec::new());
     let part = |(source, stored): (String, Vec<&StoredSnapshot>)| {
-        let keys: Vec<SourceKey> = stored.iter().map(|s| SourceKey::of(&s.snapshot)).collect();
-        let mine: Vec<&Coverage> = drilled.coverage.iter().filter(|c| keys.contains(&c.source)).collect();
+        let keys: BTreeSet<SourceKey> = stored.iter().map(|s| SourceKey::of(&s.snapshot)).collect();
+        let counted = given.drills.0.iter().map(|d| &d.evidence).filter(|e| e.started >= given.since);
+        let held: Vec<_> = counted.filter(|e| keys.contains(&e.source)).collect();
         let (rule, snapshots) = judged(given, &source, &stored);
         SourcePart {
             rule,
             snapshots,
             removed: removed.remove(&source).unwrap_or_default(),
-            drills: mine.iter().fold((0, 0), |sum, c| (sum.0 + c.drills.0, sum.1 + c.drills.1)),
-            drilled_bytes: mine.iter().map(|c| c.bytes).fold(0.0, f64::max),
-            drilled_snapshots: mine.iter().map(|c| c.snapshots.0).sum(),
+            drills: (held.len(), held.iter().filter(|e| e.result == ResultWord::Passed).count()),
+            proof: Proof::of(given.shown.iter().filter(|s| keys.contains(&s.source))),
             source,
         }
     };
@@ -350,7 +349,9 @@ fn judged(given: &Given<'_>, source: &str, stored: &[&StoredSnapshot]) -> (Strin
         let protections = given.known.protections_of(stored);
         let state = if stored.forgotten {
             why.extend(stored.tomb.as_ref().map(|tomb| tomb.tomb.reason.clone()));
-            why.extend(undo_until(stored).map(|until| format!("comes back until {}", time::rfc3339(until))));
+            why.extend(
+                undo_until(stored).map(|until| format!("comes back until {}", time::to_the_second(until))),
+            );
             State::Forgotten
         } else {
             why.extend(verdict.iter().flat_map(|j| &j.verdict.reasons).map(Reason::words));
@@ -390,12 +391,13 @@ fn line(
     let drills = given.drills.0.iter().map(|d| &d.evidence);
     let drilled = drills.filter(|e| e.snapshot == id && e.result.is_proof()).map(|e| e.started).max();
     SnapshotLine {
-        time: time::rfc3339(stored.snapshot.time),
-        received: stored.received.map(|t| time::rfc3339(time::from_system(t))),
+        time: time::to_the_second(stored.snapshot.time),
+        received: stored.received.map(|t| time::to_the_second(time::from_system(t))),
         state,
         why,
         verified: verified.get(&id).copied().map(shown),
         drilled: drilled.map(shown),
+        proven: given.shown.iter().find(|s| s.id == id).map_or(0.0, |s| s.share.ratio()),
         id,
     }
 }
@@ -420,14 +422,20 @@ fn removed(given: &Given<'_>) -> BTreeMap<String, Vec<RemovedLine>> {
             let source = name_of(given, &text(&detail, "source"));
             gone.entry(source).or_default().push(RemovedLine {
                 id: id.to_string(),
-                time: text(&detail, "time"),
-                forgotten: time::rfc3339(entry.time),
+                time: without_fraction(&text(&detail, "time")),
+                forgotten: time::to_the_second(entry.time),
                 why: text(&body, "why"),
                 by: format!("{}@{}", entry.user, entry.machine),
             });
         }
     }
     gone
+}
+
+/// A time as the log has it, to the second.
+fn without_fraction(time: &str) -> String {
+    let Some((whole, rest)) = time.split_once('.') else { return time.to_string() };
+    format!("{whole}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// The name under which snapshots of this machine and these paths are listed now.
@@ -445,8 +453,8 @@ fn actions(log: &Log) -> Vec<ActionLine> {
         .map(|stored| {
             let entry = &stored.record.entry;
             ActionLine {
-                time: time::rfc3339(entry.time),
-                received: stored.received.map(|t| time::rfc3339(time::from_system(t))),
+                time: time::to_the_second(entry.time),
+                received: stored.received.map(|t| time::to_the_second(time::from_system(t))),
                 user: entry.user.clone(),
                 machine: entry.machine.clone(),
                 action: entry.subject.clone(),

@@ -2,6 +2,7 @@
 
 use super::{ActionLine, Compliance, RepositoryPart, SnapshotLine, SourcePart, State, Verified};
 use crate::display::safe;
+use crate::drill::report::passed;
 use crate::page::{escape, page, table};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -53,8 +54,9 @@ impl Compliance {
     }
 }
 
+/// Rounded down: 100 is said of what is whole.
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    format!("{:.1} %", (share * 1000.0).floor() / 10.0)
 }
 
 fn age(secs: u64) -> String {
@@ -81,14 +83,7 @@ fn verified_words(verified: Option<&Verified>) -> String {
 }
 
 fn drilled_words(part: &SourcePart) -> String {
-    format!(
-        "{} of the bytes of one snapshot proven, {} of {} snapshots took part, {} of {} drills passed",
-        percent(part.drilled_bytes),
-        part.drilled_snapshots,
-        part.snapshots.iter().filter(|line| line.state != State::Forgotten).count(),
-        part.drills.1,
-        part.drills.0
-    )
+    format!("{}; {}", part.proof.words(), passed(part.drills))
 }
 
 fn counts(part: &SourcePart) -> String {
@@ -133,8 +128,12 @@ fn repository_text(part: &RepositoryPart, lines: &mut Vec<String>) {
 fn snapshot_text(line: &SnapshotLine) -> String {
     let proof =
         |word: &str, at: &Option<String>| at.as_ref().map(|at| format!("; {word} {at}")).unwrap_or_default();
+    let proven = match line.proven > 0.0 {
+        true => format!("; {} proven", percent(line.proven)),
+        false => String::new(),
+    };
     format!(
-        "{}  {}  {:9}  {}{}{}",
+        "{}  {}  {:9}  {}{}{}{proven}",
         &line.id[..8],
         line.time,
         line.state.as_str(),
@@ -236,6 +235,7 @@ fn source_html(source: &SourcePart, out: &mut String) {
             escape(&line.why.join("; ")),
             cell(&line.verified),
             cell(&line.drilled),
+            percent(line.proven),
         ]
     });
     let gone = source.removed.iter().map(|line| {
@@ -247,10 +247,11 @@ fn source_html(source: &SourcePart, out: &mut String) {
             escape(&format!("forgotten {} by {}: {}", line.forgotten, line.by, line.why)),
             "-".into(),
             "-".into(),
+            "-".into(),
         ]
     });
     let rows: Vec<Vec<String>> = there.chain(gone).collect();
-    let head = ["snapshot", "of", "received", "state", "why", "verified", "drilled"];
+    let head = ["snapshot", "of", "received", "state", "why", "verified", "drilled", "proven"];
     out.push_str(&table(&head, &rows));
 }
 

@@ -4,6 +4,7 @@
 use super::secret::Secret;
 use super::tagged::tagged;
 use super::values::{Bytes, Interval, OneOrMany, Rate, When};
+use crate::drill::Age;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ pub struct FilesDrill {
     /// From which repository; `rotate` takes another one each time.
     #[serde(default = "rotate")]
     pub from: String,
+    /// Of which of its snapshots.
+    #[serde(default)]
+    pub age: DrillAge,
     /// How much.
     #[serde(default)]
     pub sample: Sample,
@@ -88,6 +92,36 @@ pub enum Compare {
     Metadata,
 }
 
+/// Which of a source's snapshots a drill restores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DrillAge {
+    /// The newest, the oldest and any other in turn.
+    #[default]
+    Rotate,
+    /// Always the newest.
+    Newest,
+    /// Always the oldest.
+    Oldest,
+    /// Any.
+    Random,
+}
+
+impl DrillAge {
+    /// Each of them.
+    pub const ALL: [DrillAge; 4] = [DrillAge::Rotate, DrillAge::Newest, DrillAge::Oldest, DrillAge::Random];
+
+    /// The one that is always taken; none where they take turns.
+    pub fn one(self) -> Option<Age> {
+        match self {
+            DrillAge::Rotate => None,
+            DrillAge::Newest => Some(Age::Newest),
+            DrillAge::Oldest => Some(Age::Oldest),
+            DrillAge::Random => Some(Age::Random),
+        }
+    }
+}
+
 /// A test restore of databases.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 pub struct DatabaseDrill {
@@ -100,6 +134,9 @@ pub struct DatabaseDrill {
     /// is left as it was. Never the source's.
     #[serde(default = "scratch")]
     pub into: String,
+    /// Of which of its snapshots; questions about today want the newest.
+    #[serde(default)]
+    pub age: DrillAge,
     /// Questions whose answer must be true; `NAME: QUESTION` where there are several databases.
     #[serde(default)]
     pub asserts: Vec<String>,

@@ -70,13 +70,17 @@ fn parts(leaves: &[LeafRange], of: u64) -> Vec<u64> {
     leaves.iter().zip((1..=leaves.len() as u64).rev()).map(part_of).collect()
 }
 
-/// The keys of a part and of critical paths.
-pub fn ranges(leaves: &[LeafRange], part: Part, critical: &[Vec<u8>]) -> KeyRanges {
+/// The leaves of a part.
+pub(super) fn leaves_of(leaves: &[LeafRange], part: Part) -> impl Iterator<Item = &LeafRange> {
     // Where there are fewer leaves than parts, some parts would be empty and prove nothing.
     let of = part.of.clamp(1, (leaves.len() as u64).max(1));
-    let mine = leaves.iter().zip(parts(leaves, of)).filter(|(_, k)| *k == part.k % of);
+    leaves.iter().zip(parts(leaves, of)).filter(move |(_, k)| *k == part.k % of).map(|(leaf, _)| leaf)
+}
+
+/// The keys of a part and of critical paths.
+pub fn ranges(leaves: &[LeafRange], part: Part, critical: &[Vec<u8>]) -> KeyRanges {
     let mut all: Vec<(Vec<u8>, Vec<u8>)> =
-        mine.map(|(leaf, _)| (leaf.from.clone(), leaf.to.clone())).collect();
+        leaves_of(leaves, part).map(|leaf| (leaf.from.clone(), leaf.to.clone())).collect();
     for key in critical {
         all.push((key.clone(), after(key)));
         let from = below(key);
@@ -209,13 +213,16 @@ impl<'s> Source<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use format::id::BlobId;
     use format::tree::PathKey;
     use proptest::prelude::*;
+
+    const ID: BlobId = BlobId([0; BlobId::LEN]);
 
     fn leaves(n: u64) -> Vec<LeafRange> {
         let key = |i: u64| i.to_be_bytes().to_vec();
         (0..n)
-            .map(|i| LeafRange { from: key(i), to: key(i + 1), entries: 190, file_bytes: 1 << 20 })
+            .map(|i| LeafRange { id: ID, from: key(i), to: key(i + 1), entries: 190, file_bytes: 1 << 20 })
             .collect()
     }
 
@@ -249,7 +256,7 @@ mod tests {
             let leaves: Vec<LeafRange> = weights
                 .iter()
                 .map(|(entries, file_bytes)| LeafRange {
-                    from: vec![], to: vec![], entries: *entries, file_bytes: *file_bytes,
+                    id: ID, from: vec![], to: vec![], entries: *entries, file_bytes: *file_bytes,
                 })
                 .collect();
             let of = of.min(leaves.len() as u64);

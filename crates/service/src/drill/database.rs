@@ -4,6 +4,7 @@
 //! Every blob that is read is compared with its id, so damage shows; a dump that was cut off without anybody noticing
 //! shows when it is loaded, in the number of its tables, or in the answers.
 
+use super::proof::Leaves;
 use super::{Asserted, DrillOutcome};
 use crate::config::{Config, Drill, Source as Described};
 use crate::counts::count;
@@ -181,6 +182,7 @@ fn try_it(
         Ok(all) => {
             let all: Vec<(String, Restored)> = all;
             // What was read was compared with its ids on the way.
+            outcome.leaves = Leaves::of_tree(reader, trial.snapshot.root)?;
             (outcome.files, outcome.bytes) = outcome.whole;
             (outcome.entries, outcome.bytes_hashed) = outcome.whole;
             judge(&place, trial, about, folder, all, outcome)?;

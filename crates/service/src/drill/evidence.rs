@@ -2,6 +2,7 @@
 //! how long it took.
 
 use super::choose::{Age, Part, SourceKey};
+use super::proof::Leaves;
 use super::{DrillOutcome, Problem};
 use format::id::hex;
 use format::kind::Timestamp;
@@ -125,6 +126,9 @@ pub struct Evidence {
     pub entries_total: u64,
     /// Bytes of the whole snapshot.
     pub bytes_total: u64,
+    /// The leaves of the snapshot's tree that were restored and compared, byte for byte.
+    #[serde(default, skip_serializing_if = "Leaves::is_empty")]
+    pub leaves: Leaves,
     /// Bytes hashed again.
     pub bytes_hashed: u64,
     /// Attributes compared.
@@ -213,6 +217,7 @@ impl Evidence {
             entries: outcome.entries,
             entries_total: outcome.whole.0,
             bytes_total: outcome.whole.1,
+            leaves: outcome.leaves.clone(),
             bytes_hashed: outcome.bytes_hashed,
             attributes: outcome.attributes,
             live: outcome.live,

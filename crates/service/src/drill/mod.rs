@@ -14,6 +14,7 @@ mod compare;
 pub mod database;
 pub mod evidence;
 mod judge;
+pub mod proof;
 pub mod report;
 
 pub use choose::{Age, Part, Source, SourceKey, of_name, sources};
@@ -27,6 +28,7 @@ use engine::{KeyRanges, MemoryBudget, Monitor, Note, Overwrite, RestoreRequest, 
 use format::snapshot::Snapshot;
 use format::tree::KeyPath;
 use host::Rules;
+use proof::Leaves;
 use repo::browse::lookup;
 use repo::leaf_ranges::leaf_ranges;
 use repo::reader::Reader;
@@ -93,6 +95,8 @@ pub struct DrillOutcome {
     pub live: LiveCounts,
     /// Entries and bytes of the whole snapshot.
     pub whole: (u64, u64),
+    /// The leaves of the tree whose files came back; none where contents were not compared.
+    pub leaves: Leaves,
     /// What else was asked of it.
     pub asserts: Vec<Asserted>,
     /// What is wrong: the first ones.
@@ -178,6 +182,9 @@ pub fn run(reader: &Arc<Reader>, request: &DrillRequest<'_>, monitor: &dyn Monit
         }
     }
     let ranges = choose::ranges(&leaves, request.part, &request.critical);
+    if request.contents {
+        outcome.leaves = choose::leaves_of(&leaves, request.part).collect();
+    }
     make_scratch(&request.scratch)?;
     let done = restore_and_compare(reader, request, &ranges, monitor, &mut outcome);
     if request.keep {

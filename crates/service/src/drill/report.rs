@@ -3,6 +3,7 @@
 
 use super::choose::SourceKey;
 use super::evidence::{Drilled, Evidence, ResultWord};
+use super::proof::{Proof, Shown};
 use crate::counts::count;
 use crate::display::safe;
 use crate::page::{Bar, chart, escape, page, table};
@@ -10,7 +11,7 @@ use crate::{sizes, time};
 use format::kind::Timestamp;
 use repo::log::Log;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How much of a source was proven.
@@ -18,14 +19,17 @@ use std::time::Duration;
 pub struct Coverage {
     /// The source.
     pub source: SourceKey,
-    /// Share of the bytes of its snapshots, of which a part was restored and right, 0 to 1: the best snapshot.
-    pub bytes: f64,
-    /// Snapshots that took part, and how many there are.
-    pub snapshots: (usize, usize),
+    /// What of its snapshots in sight was proven.
+    pub proof: Proof,
     /// Drills, and how many of them passed.
     pub drills: (usize, usize),
     /// The newest.
     pub last: Option<Evidence>,
+}
+
+/// How many of so many drills passed, in words.
+pub(crate) fn passed((held, passed): (usize, usize)) -> String {
+    format!("{passed} of {} passed", count(held, "drill"))
 }
 
 /// Everything the report says.
@@ -66,49 +70,26 @@ pub fn problems_of_log(log: &Log, holds_last: bool) -> Vec<String> {
     problems
 }
 
-/// Parts of a snapshot that were right, as a share of it.
-fn proven_share(drills: &[&&Drilled]) -> f64 {
-    // Parts of unlike cuts overlap, so they are not added up.
-    let mut snapshots: BTreeMap<(&str, u64), BTreeSet<u64>> = BTreeMap::new();
-    for drill in drills {
-        let e = &drill.evidence;
-        let proven = snapshots.entry((&e.snapshot, e.part.of.max(1))).or_default();
-        match e.result {
-            // What came back wrong since is proven no longer.
-            ResultWord::Damaged | ResultWord::Failed => _ = proven.remove(&e.part.k),
-            _ if e.result.is_proof() => _ = proven.insert(e.part.k),
-            _ => {}
-        }
-    }
-    let share = |((_, of), parts): (&(&str, u64), &BTreeSet<u64>)| (parts.len() as f64 / *of as f64).min(1.0);
-    snapshots.iter().map(share).fold(0.0, f64::max)
-}
-
 impl<'r> DrillReport<'r> {
-    /// Collects. `visible` are the snapshots in sight: source and id in hex.
+    /// Collects. `shown` are the snapshots in sight, oldest first, with what was proven of them since then.
     pub fn new(
         location: String,
         (since, until): (i64, i64),
         drills: &'r [Drilled],
         unread: u64,
-        visible: &[(SourceKey, String)],
+        shown: &[Shown],
         log_problems: Vec<String>,
     ) -> Self {
         let counted: Vec<&Drilled> = drills.iter().filter(|d| d.evidence.started >= since).collect();
         let sources: BTreeSet<&SourceKey> =
-            visible.iter().map(|(key, _)| key).chain(counted.iter().map(|d| &d.evidence.source)).collect();
+            shown.iter().map(|s| &s.source).chain(counted.iter().map(|d| &d.evidence.source)).collect();
         let coverage = sources.into_iter().map(|source| {
-            let mine: Vec<&&Drilled> = counted.iter().filter(|d| d.evidence.source == *source).collect();
-            let ids: BTreeSet<&str> =
-                visible.iter().filter(|(key, _)| key == source).map(|(_, id)| &id[..]).collect();
-            let drilled: BTreeSet<&str> =
-                mine.iter().map(|d| &d.evidence.snapshot[..]).filter(|id| ids.contains(id)).collect();
+            let held: Vec<&&Drilled> = counted.iter().filter(|d| d.evidence.source == *source).collect();
             Coverage {
                 source: source.clone(),
-                bytes: proven_share(&mine),
-                snapshots: (drilled.len(), ids.len()),
-                drills: (mine.len(), mine.iter().filter(|d| d.evidence.result == ResultWord::Passed).count()),
-                last: mine.last().map(|d| d.evidence.clone()),
+                proof: Proof::of(shown.iter().filter(|s| s.source == *source)),
+                drills: (held.len(), held.iter().filter(|d| d.evidence.result == ResultWord::Passed).count()),
+                last: held.last().map(|d| d.evidence.clone()),
             }
         });
         DrillReport {
@@ -129,8 +110,8 @@ impl<'r> DrillReport<'r> {
             "message_type": "drill_report", "repository": self.location, "since": self.since, "until": self.until,
             "log_is_whole": self.log_is_whole, "log_problems": self.log_problems, "evidence_of_newer_versions": self.unread,
             "coverage": self.coverage.iter().map(|c| json!({
-                "host": c.source.host, "paths": c.source.paths, "bytes_share": c.bytes,
-                "snapshots_drilled": c.snapshots.0, "snapshots": c.snapshots.1,
+                "host": c.source.host, "paths": c.source.paths,
+                "proof": c.proof,
                 "drills": c.drills.0, "drills_passed": c.drills.1,
                 "last": c.last.as_ref().map(|e| e.started),
             })).collect::<Vec<_>>(),
@@ -155,13 +136,9 @@ impl<'r> DrillReport<'r> {
         ];
         for c in &self.coverage {
             lines.push(format!(
-                "{}: {:.1} % of the bytes of one snapshot proven, {} of {} snapshots took part, {} of {} drills passed",
+                "{}: {}",
                 safe(&c.source.shown()),
-                c.bytes * 100.0,
-                c.snapshots.0,
-                c.snapshots.1,
-                c.drills.1,
-                c.drills.0
+                format_args!("{}; {}", c.proof.words(), passed(c.drills))
             ));
             match &c.last {
                 Some(e) => lines.push(format!("  last: {}, {}", day(e.started), summary(e))),
@@ -209,15 +186,23 @@ impl<'r> DrillReport<'r> {
                 let last = c.last.as_ref().map(|e| format!("{}: {}", day(e.started), verdict(e)));
                 vec![
                     escape(&c.source.shown()),
-                    format!("{:.1} %", c.bytes * 100.0),
-                    format!("{} of {}", c.snapshots.0, c.snapshots.1),
+                    c.proof.newest.percent(),
+                    c.proof.all.percent(),
+                    format!("{} of {}", c.proof.whole, c.proof.snapshots),
                     format!("{} of {}", c.drills.1, c.drills.0),
                     last.unwrap_or_else(|| "<span class=\"bad\">never</span>".into()),
                 ]
             })
             .collect();
         body.push_str(&table(
-            &["source", "bytes proven", "snapshots in drills", "drills passed", "last"],
+            &[
+                "source",
+                "bytes proven of the newest",
+                "of all snapshots",
+                "proven whole",
+                "drills passed",
+                "last",
+            ],
             &rows,
         ));
         for c in &self.coverage {

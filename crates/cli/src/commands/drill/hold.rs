@@ -4,7 +4,7 @@ use super::wanted::{self, KIT, Run, Size, Wanted};
 use super::{Repository, open, tell};
 use crate::audit;
 use crate::credentials;
-use crate::display::safe;
+use crate::display::{safe, shell_word};
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
 use crate::session::{Session, machine_of, processors};
@@ -22,7 +22,7 @@ use service::catalog::{self, CATALOG_FILE, Catalog, DrillResult, Duty};
 use service::drill::database::{Questions, Trial};
 use service::drill::evidence::{Facts, SUBJECT};
 use service::drill::{
-    Age, Asserted, DrillOutcome, DrillRequest, Evidence, Part, ResultWord, Source, choose, of_name, sources,
+    Age, Asserted, DrillOutcome, DrillRequest, Evidence, Part, ResultWord, Source, of_name, sources,
 };
 use service::restore_db::Way;
 use service::watching;
@@ -97,7 +97,11 @@ fn in_turn(session: &Session, wanted: &Wanted) -> Outcome<Repository> {
             Ok(repository) => opened.push(repository),
             Err(e) if wanted.places.len() == 1 => return Err(e),
             Err(e) => {
-                session.out.warn(format!("{} is left out: {}", safe(&place.shown()), e.message()));
+                session.out.warn(format!(
+                    "{} is left out, and its turn stays: {}",
+                    safe(&place.shown()),
+                    e.message()
+                ));
                 failure = failure.or(Some(e));
             }
         }
@@ -122,9 +126,10 @@ fn hold(session: &Session, args: &Run, wanted: &Wanted, catalog: Option<&Catalog
         None => sources(snapshots, &repository.drills).into_iter().next(),
     };
     let Some(source) = source else {
-        let place = safe(&repository.place.shown()).to_string();
-        return Err(Failure::new(Exit::Failed, format!("there is no snapshot in {place} to drill"))
-            .hint("lifeboat snapshots"));
+        let what =
+            format!("there is no snapshot{} in {} to drill", wanted.filter, safe(&repository.place.shown()));
+        return Err(Failure::new(Exit::Failed, what)
+            .hint(format!("lifeboat snapshots -r {}", shell_word(&repository.place.shown()))));
     };
     let age = wanted.age.unwrap_or_else(|| source.age_in_turn());
     let snapshot = source.snapshot(age, u64::from_le_bytes(credentials::random()?));
@@ -163,6 +168,12 @@ fn hold(session: &Session, args: &Run, wanted: &Wanted, catalog: Option<&Catalog
         remember(session, catalog, &turn, &evidence);
     }
     tell(session, &evidence, outcome.kept.as_deref())?;
+    if evidence.result == ResultWord::Damaged {
+        session.out.info(format!(
+            "mend it with: lifeboat repair -r {}, with --from ANOTHER-COPY where there is one",
+            shell_word(&place)
+        ));
+    }
     Ok(exit(evidence.result))
 }
 
@@ -340,10 +351,9 @@ fn exit(result: ResultWord) -> Exit {
 fn part(wanted: &Wanted, reader: &Reader, snapshot: &Snapshot, before: u64) -> Outcome<Part> {
     Ok(match wanted.size {
         Size::Whole => Part::WHOLE,
-        Size::OneOf(of) => Part::turn(of, before),
-        // A tree that cannot be read is what the drill itself will tell.
-        Size::UpTo { files, bytes } => match leaf_ranges(reader, snapshot.root) {
-            Ok(leaves) => Part::turn(choose::parts_for(&leaves, files, bytes), before),
+        Size::OneOf(_) | Size::UpTo { .. } => match leaf_ranges(reader, snapshot.root) {
+            Ok(leaves) => Part::turn(wanted.size.parts(&leaves), before),
+            // A tree that cannot be read is what the drill itself will tell.
             Err(e) if e.is_damage() => Part::WHOLE,
             Err(e) => return Err(e.into()),
         },

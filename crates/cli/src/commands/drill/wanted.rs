@@ -5,15 +5,16 @@ use crate::durations;
 use crate::error::{Failure, Outcome};
 use crate::session::{Session, machine_of};
 use crate::sizes;
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use format::snapshot::Snapshot;
+use repo::leaf_ranges::LeafRange;
 use service::catalog::Catalog;
 use service::config::sources::Common;
 use service::config::values::Interval;
-use service::config::watch::{Compare, FilesDrill};
+use service::config::watch::{Compare, DrillAge, FilesDrill};
 use service::config::{Config, Drill, Loaded};
-use service::drill::Age;
 use service::drill::database::Questions;
+use service::drill::{Age, choose};
 use service::open::Place;
 use service::{stored_config, watching};
 use std::ffi::{OsStr, OsString};
@@ -46,8 +47,8 @@ pub(super) struct Run {
     #[arg(short = 'H', long, value_name = "NAME")]
     host: Option<String>,
     /// Which of its snapshots
-    #[arg(long, value_enum, default_value_t = AgeChoice::Rotate)]
-    age: AgeChoice,
+    #[arg(long, value_name = "AGE", value_parser = ages(), default_value = "rotate")]
+    age: DrillAge,
     /// How much of a snapshot: a share such as 1% or 1/30
     #[arg(long, value_name = "SHARE", conflicts_with = "whole", value_parser = parse_share)]
     sample: Option<u64>,
@@ -83,25 +84,11 @@ pub(super) struct Run {
     pub(super) alone: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AgeChoice {
-    /// In turn
-    Rotate,
-    Newest,
-    Oldest,
-    /// Any
-    Random,
-}
-
-impl AgeChoice {
-    fn age(self) -> Option<Age> {
-        match self {
-            AgeChoice::Rotate => None,
-            AgeChoice::Newest => Some(Age::Newest),
-            AgeChoice::Oldest => Some(Age::Oldest),
-            AgeChoice::Random => Some(Age::Random),
-        }
-    }
+fn ages() -> impl TypedValueParser<Value = DrillAge> {
+    let word = |age: DrillAge| age.one().map_or("rotate", Age::as_str);
+    PossibleValuesParser::new(DrillAge::ALL.map(word)).map(move |chosen| {
+        DrillAge::ALL.into_iter().find(|age| word(*age) == chosen).expect("it is one of them")
+    })
 }
 
 /// `1%` is 100 parts, `1/30` is 30.
@@ -129,6 +116,17 @@ pub(super) enum Size {
     UpTo { files: u64, bytes: u64 },
 }
 
+impl Size {
+    /// Into how many parts the leaves of a tree are cut; a leaf is never cut.
+    pub(super) fn parts(&self, leaves: &[LeafRange]) -> u64 {
+        match *self {
+            Size::Whole => 1,
+            Size::OneOf(of) => of.min(leaves.len() as u64).max(1),
+            Size::UpTo { files, bytes } => choose::parts_for(leaves, files, bytes),
+        }
+    }
+}
+
 /// Whether a snapshot takes part.
 pub(super) type Belongs = Box<dyn Fn(&Snapshot) -> bool>;
 
@@ -140,6 +138,8 @@ pub(super) struct Wanted {
     /// The source's name in the configuration.
     pub(super) source: Option<String>,
     pub(super) belongs: Belongs,
+    /// The same in words, with a space before; nothing where every snapshot does.
+    pub(super) filter: String,
     /// Where to restore from: the first that opens, in the order of their turns; or, where that is not known, the one
     /// whose last drill is longest ago.
     pub(super) places: Vec<(Option<String>, Place)>,
@@ -178,7 +178,12 @@ fn by_options(session: &Session, args: &Run) -> Outcome<Vec<Wanted>> {
             names.join(", ")
         )));
     }
-    let (host, path) = (args.host.clone(), args.source.as_ref().map(|p| crate::snapspec::full_path(p)));
+    // Without the slash at its end, as snapshots have it.
+    let full = |path: &PathBuf| crate::snapspec::full_path(path).components().collect::<PathBuf>();
+    let (host, path) = (args.host.clone(), args.source.as_ref().map(full));
+    let of_path = path.as_ref().map(|path| format!(" of {}", safe(&path.display().to_string())));
+    let of_host = host.as_ref().map(|host| format!(" by {}", safe(host)));
+    let filter = of_path.into_iter().chain(of_host).collect();
     let belongs = move |s: &Snapshot| {
         !stored_config::is_one(s)
             && host.as_ref().is_none_or(|host| *host == s.host)
@@ -194,8 +199,9 @@ fn by_options(session: &Session, args: &Run) -> Outcome<Vec<Wanted>> {
         is_configured: false,
         source: None,
         belongs: Box::new(belongs),
+        filter,
         places: session.all_places()?,
-        age: args.age.age(),
+        age: args.age.one(),
         size,
         critical: args.critical.iter().map(PathBuf::from).collect(),
         rto: args.rto.map(|rto| rto.as_secs_f64()),
@@ -229,14 +235,17 @@ fn configured(
     };
     Ok(match drill {
         Drill::Files(files) => of_files(loaded, machine, name, files, places, critical(&files.critical)),
-        Drill::Postgres(d) | Drill::Mysql(d) | Drill::Mariadb(d) | Drill::Sqlite(d) => {
-            Wanted { questions, ..of_source(loaded, machine, name, (&d.source, d.rto), places) }
-        }
+        Drill::Postgres(d) | Drill::Mysql(d) | Drill::Mariadb(d) | Drill::Sqlite(d) => Wanted {
+            questions,
+            age: d.age.one(),
+            ..of_source(loaded, machine, name, (&d.source, d.rto), places)
+        },
         _ => Wanted {
             name: name.to_string(),
             is_configured: true,
             source: None,
             belongs: Box::new(move |s| stored_config::is_one(s) && s.host == machine),
+            filter: " of the configuration".into(),
             places,
             age: Some(Age::Newest),
             size: Size::Whole,
@@ -267,6 +276,7 @@ fn of_files(
         critical,
         contents: files.compare == Compare::Hash,
         command: files.command.clone(),
+        age: files.age.one(),
         ..of_source(loaded, machine, name, (&files.source, files.rto), places)
     }
 }
@@ -284,12 +294,14 @@ fn of_source(
     let (loaded, source) = (loaded.clone(), source.clone());
     let (rto, rpo) = (rto.or(common.rto).map(seconds), common.rpo.map(seconds));
     let of = Some(source.clone());
+    let filter = format!(" of {}", safe(&source));
     let belongs = move |s: &Snapshot| watching::belongs(&loaded.config, &machine, &loaded.home, &source, s);
     Wanted {
         name: name.to_string(),
         is_configured: true,
         source: of,
         belongs: Box::new(belongs),
+        filter,
         places,
         age: None,
         size: Size::Whole,

@@ -1,10 +1,11 @@
 //! What `rewrite` tells: what became of each snapshot, and what remains where until when.
 
-use super::{Copy, Fate, shown_paths};
+use super::{Fate, shown_paths};
 use crate::counts::count;
 use crate::display::{safe, shell_word};
 use crate::error::{Exit, Outcome};
-use crate::session::{Opened, Session};
+use crate::reached::Copy;
+use crate::session::Session;
 use crate::{sizes, time};
 use ::repo::erasures::Erasures;
 use ::repo::prune::PruneOptions;
@@ -74,7 +75,7 @@ pub(super) fn tell(
         session.out.line("  no snapshot holds it")?;
     }
     if let Some(remains) = remains.filter(|_| !dry_run) {
-        remains_lines(&remains, &place).iter().try_for_each(|line| session.out.line(line))?;
+        remains_lines(&remains, &place, kept > 0).iter().try_for_each(|line| session.out.line(line))?;
     }
     if kept > 0 {
         session.out.line(format!(
@@ -85,10 +86,11 @@ pub(super) fn tell(
     Ok(exit)
 }
 
-fn remains_lines(remains: &Remains, place: &str) -> [String; 3] {
+fn remains_lines(remains: &Remains, place: &str, some_are_kept: bool) -> [String; 3] {
+    let what = if some_are_kept { "but for what is kept, no restore" } else { "from now on no restore" };
     [
         format!(
-            "  from now on no restore from here brings it back; the old snapshots are removed after {},",
+            "  {what} from here brings it back; the old snapshots are removed after {},",
             time::shown(remains.undo_until)
         ),
         format!(
@@ -149,11 +151,15 @@ fn fate_object(id: &str, fate: &Fate) -> serde_json::Value {
 }
 
 /// Lists what was erased.
-pub(super) fn list(session: &Session, opened: &Opened) -> Outcome<()> {
-    for erasure in Erasures::read(&opened.repo)?.all {
+pub(super) fn list(session: &Session, copy: &Copy, is_one_of_several: bool) -> Outcome<()> {
+    let all = Erasures::read(&copy.opened.repo)?.all;
+    if is_one_of_several && !session.out.json {
+        session.out.line(format!("{}: {}", copy.shown(), count(all.len(), "erasure")))?;
+    }
+    for erasure in all {
         if session.out.json {
             session.out.object(&json!({
-                "message_type": "erasure", "id": erasure.id.hex(), "paths": shown_paths(&erasure), "time": time::rfc3339(erasure.time),
+                "message_type": "erasure", "repository": copy.place.shown(), "id": erasure.id.hex(), "paths": shown_paths(&erasure), "time": time::rfc3339(erasure.time),
                 "reason": erasure.reason, "by": erasure.by, "hosts": erasure.hosts, "snapshots_replaced": erasure.replaced.len(),
             }))?;
         } else {
