@@ -77,7 +77,7 @@ pub(crate) struct Global {
           conflicts_with_all = ["password_file", "password_command", "key_file"])]
     pub(crate) recovery_key: Option<Option<PathBuf>>,
 
-    /// Unlock with shares of the recovery key: once for each share's file
+    /// Unlock with shares of the recovery key: once for each share's file; with - they are asked for
     #[arg(hide_short_help = true, long, global = true, value_name = "FILE",
           conflicts_with_all = ["password_file", "password_command", "key_file", "recovery_key"])]
     pub(crate) recovery_share: Vec<PathBuf>,

@@ -8,13 +8,15 @@ use crate::error::{Exit, Failure, Outcome};
 use crate::folders::{path_variable, variable};
 use crate::prompt;
 use format::keys::Key;
+use format::shares::{Share, TypedShare};
 use format::words;
 use repo::Credential;
 pub(crate) use service::credentials::{
-    key_of_shares, machine_key_path, password_from_command, password_from_file, password_of, read_key,
-    read_secret_file, write_key_file, write_recovery_file,
+    combine_shares, key_of_shares, machine_key_path, password_from_command, password_from_file, password_of,
+    read_key, read_secret_file, read_share, write_key_file, write_recovery_file,
 };
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use zeroize::Zeroizing;
 
 /// How often a recovery key may be mistyped: it is long.
@@ -48,7 +50,7 @@ pub(crate) fn from_options(global: &Global) -> Outcome<Option<Credential>> {
         return recovery_key(path.as_deref()).map(Some);
     }
     if !global.recovery_share.is_empty() {
-        return key_of_shares(&global.recovery_share).map(|key| Some(Credential::Random(key)));
+        return shares(&global.recovery_share).map(|key| Some(Credential::Random(key)));
     }
     if let Some(path) = &global.password_file {
         return password_from_file(path).map(Some);
@@ -83,10 +85,74 @@ pub(crate) fn key_file_to_make(global: &Global) -> Option<PathBuf> {
     named.or_else(|| path_variable("LIFEBOAT_KEY_FILE").filter(|_| !others)).filter(|path| !path.exists())
 }
 
+/// What was typed: long, and asked for once though it opens several copies.
+static TYPED_KEY: OnceLock<Key> = OnceLock::new();
+/// How many shares there are of the key that was made of typed ones, and how many make it.
+static TYPED_SHARES: OnceLock<(u8, u8)> = OnceLock::new();
+
+/// How many shares there are of the key that is given in shares, and how many make it; nothing where none are given.
+pub(crate) fn shape_of_shares(global: &Global) -> Option<(u8, u8)> {
+    let in_file = global.recovery_share.iter().find_map(|path| read_share(path).ok());
+    in_file.map(|share| (share.of(), share.needed())).or(TYPED_SHARES.get().copied())
+}
+
+/// The key of shares: in files, or typed where `-` stands for them.
+fn shares(files: &[PathBuf]) -> Outcome<Key> {
+    if let Some(key) = TYPED_KEY.get() {
+        return Ok(key.clone());
+    }
+    if files.iter().all(|path| path.as_os_str() != "-") {
+        return key_of_shares(files);
+    }
+    if !prompt::is_possible() {
+        return Err(Failure::usage("there is no terminal to ask for shares")
+            .hint("lifeboat --recovery-share FILE ..."));
+    }
+    let mut given = Vec::new();
+    let in_files = files.iter().filter(|path| path.as_os_str() != "-");
+    for path in in_files {
+        given.push((read_share(path)?, path.display().to_string()));
+    }
+    while given.first().is_none_or(|(first, _): &(Share, String)| given.len() < usize::from(first.needed())) {
+        let name = match given.first() {
+            None => "Share 1".to_string(),
+            Some((first, _)) => format!("Share {} of {}", given.len() + 1, first.needed()),
+        };
+        let share = typed_share(&name)?;
+        match given.iter().any(|(other, _)| other.set() == share.set() && other.number() == share.number()) {
+            true => prompt::tell("this share was given already; another one")?,
+            false => given.push((share, name)),
+        }
+    }
+    let (given, names): (Vec<Share>, Vec<String>) = given.into_iter().unzip();
+    let key = combine_shares(&given, &names)?;
+    TYPED_SHARES.get_or_init(|| (given[0].of(), given[0].needed()));
+    Ok(TYPED_KEY.get_or_init(|| key).clone())
+}
+
+/// A mistyped line is asked for again at once.
+fn typed_share(name: &str) -> Outcome<Share> {
+    let mut typed = TypedShare::default();
+    loop {
+        let of = typed.lines_of().map(|lines| format!(" of {lines}")).unwrap_or_default();
+        let text = prompt::secret(&format!("{name}, line {}{of}", typed.lines() + 1))?;
+        if let Err(e) = typed.line(&text) {
+            prompt::tell(&format!("{e}; once more"))?;
+        }
+        if let Some(share) = typed.share() {
+            return share
+                .map_err(|e| Failure::new(Exit::WrongPassword, "what was typed is not a share").because(e));
+        }
+    }
+}
+
 fn recovery_key(path: Option<&Path>) -> Outcome<Credential> {
     if let Some(path) = path {
         refuse_key_itself(path)?;
         return read_key(path).map(Credential::Random);
+    }
+    if let Some(key) = TYPED_KEY.get() {
+        return Ok(Credential::Random(key.clone()));
     }
     if !prompt::is_possible() {
         let hint = "lifeboat --recovery-key=FILE ...";
@@ -96,7 +162,7 @@ fn recovery_key(path: Option<&Path>) -> Outcome<Credential> {
     loop {
         let text = prompt::secret("Recovery key")?;
         match words::decode_any(&text) {
-            Ok(key) => return Ok(Credential::Random(key)),
+            Ok(key) => return Ok(Credential::Random(TYPED_KEY.get_or_init(|| key).clone())),
             Err(e) if tries < KEY_TRIES => {
                 prompt::tell(&format!("this is not a recovery key: {e}; once more"))?;
                 tries += 1;

@@ -298,25 +298,73 @@ impl Share {
 
     /// Reads a text: white space and dashes do not matter, nor do empty lines and lines that begin with `#`.
     pub fn from_text(text: &str) -> Result<Self, ShareTextError> {
-        let mut digits = Zeroizing::new(Vec::new());
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        textkey::digits(lines.flat_map(str::chars), &mut digits).map_err(|e| match e {
-            TextKeyError::Character(c) => ShareTextError::Character(c),
-            _ => ShareTextError::NotAShare,
-        })?;
+        let digits = digits(lines.flat_map(str::chars))?;
         if digits.is_empty() || !digits.len().is_multiple_of(LINE_CHARS) {
             return Err(ShareTextError::Length(digits.len()));
         }
-        let mut bytes = Zeroizing::new(Vec::new());
-        for (i, line) in digits.chunks_exact(LINE_CHARS).enumerate() {
-            let line = textkey::undigit(line);
-            let (part, check) = line.split_at(LINE_BYTES);
-            if line_check(i, part) != check {
-                return Err(ShareTextError::Line(i + 1));
-            }
-            bytes.extend_from_slice(part);
+        let mut typed = TypedShare::default();
+        digits.chunks_exact(LINE_CHARS).try_for_each(|line| typed.push(line))?;
+        Share::from_bytes(&typed.bytes)
+    }
+}
+
+fn digits(text: impl Iterator<Item = char>) -> Result<Zeroizing<Vec<u8>>, ShareTextError> {
+    let mut digits = Zeroizing::new(Vec::new());
+    textkey::digits(text, &mut digits).map_err(|e| match e {
+        TextKeyError::Character(c) => ShareTextError::Character(c),
+        _ => ShareTextError::NotAShare,
+    })?;
+    Ok(digits)
+}
+
+/// A share that is typed line by line: each line is checked as it comes.
+#[derive(Default)]
+pub struct TypedShare {
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl TypedShare {
+    /// Takes the next line of its text.
+    ///
+    /// # Errors
+    /// It is mistyped, or another line; the same one may be given again.
+    pub fn line(&mut self, text: &str) -> Result<(), ShareTextError> {
+        let digits = digits(text.chars())?;
+        if digits.len() != LINE_CHARS {
+            return Err(ShareTextError::Length(digits.len()));
         }
-        Share::from_bytes(&bytes)
+        self.push(&digits)?;
+        if self.bytes[0] > VERSION {
+            return Err(ShareTextError::TooNew);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, digits: &[u8]) -> Result<(), ShareTextError> {
+        let (line, place) = (textkey::undigit(digits), self.lines());
+        let (part, check) = line.split_at(LINE_BYTES);
+        if line_check(place, part) != check {
+            return Err(ShareTextError::Line(place + 1));
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Lines so far.
+    pub fn lines(&self) -> usize {
+        self.bytes.len() / LINE_BYTES
+    }
+
+    /// Lines in all, which the first one tells.
+    pub fn lines_of(&self) -> Option<usize> {
+        let shares = *self.bytes.get(1 + SET_BYTES + 1)?;
+        Some((HEAD_BYTES + usize::from(shares) * SHARE_CHECK_BYTES).div_ceil(LINE_BYTES))
+    }
+
+    /// The share, once its last line was given.
+    pub fn share(&self) -> Option<Result<Share, ShareTextError>> {
+        (Some(self.lines()) == self.lines_of()).then(|| Share::from_bytes(&self.bytes))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::writer::Writer;
 use format::erase::{Erasure, below};
 use format::id::BlobId;
 use format::kind::Kind;
+use format::snapshot::Snapshot;
 use format::tree::{KeptLeaf, Root, TreeBuilder, TreeSink};
 use std::sync::Arc;
 
@@ -46,6 +47,20 @@ pub fn holds(reader: &Reader, root: Root, erasure: &Erasure) -> RepoResult<bool>
         }
     }
     Ok(false)
+}
+
+/// How many snapshots an erasure covers that hold what it names still: a hold or the minimum age keeps them, or nobody has
+/// rewritten them yet.
+pub fn holding<'s>(
+    reader: &Reader,
+    snapshots: impl Iterator<Item = &'s Snapshot>,
+    erasure: &Erasure,
+) -> RepoResult<usize> {
+    let mut holding = 0;
+    for snapshot in snapshots.filter(|snapshot| erasure.covers(snapshot)) {
+        holding += usize::from(holds(reader, snapshot.root, erasure)?);
+    }
+    Ok(holding)
 }
 
 /// What an erasure takes out of a tree. Reads the leaves that hold it only.

@@ -129,10 +129,14 @@ pub fn read_share(path: &Path) -> Outcome<Share> {
 /// The key of shares in files. What is wrong is named by its file.
 pub fn key_of_shares(files: &[PathBuf]) -> Outcome<Key> {
     let given: Vec<Share> = files.iter().map(|path| read_share(path)).collect::<Outcome<_>>()?;
-    let named = |places: &[usize]| {
-        places.iter().map(|i| files[*i].display().to_string()).collect::<Vec<_>>().join(", ")
-    };
-    shares::combine(&given).map_err(|e| {
+    let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    combine_shares(&given, &names)
+}
+
+/// The key of shares. What is wrong is named by the name of the share in the same place.
+pub fn combine_shares(given: &[Share], names: &[String]) -> Outcome<Key> {
+    let named = |places: &[usize]| places.iter().map(|i| names[*i].as_str()).collect::<Vec<_>>().join(", ");
+    shares::combine(given).map_err(|e| {
         let what = match &e {
             CombineError::Foreign(places) => format!("not of the same set as the others: {}", named(places)),
             CombineError::Wrong(places) => format!("a wrong share: {}", named(places)),
@@ -140,9 +144,9 @@ pub fn key_of_shares(files: &[PathBuf]) -> Outcome<Key> {
         };
         let failure = Failure::new(Exit::WrongPassword, what).because(e.clone());
         match e {
-            CombineError::TooFew { needed, .. } => {
-                failure.hint(format!("give {needed} of them, each with --recovery-share FILE"))
-            }
+            CombineError::TooFew { needed, .. } => failure.hint(format!(
+                "give {needed} of them, each with --recovery-share FILE, or type them: --recovery-share -"
+            )),
             _ => failure,
         }
     })

@@ -126,9 +126,9 @@ fn failure(e: io::Error, files: StoredFiles<'_>) -> Failure {
     }
     let failure = Failure::new(Exit::Failed, "cannot bring the databases back");
     match e.kind() {
-        io::ErrorKind::AlreadyExists => {
-            failure.hint("--replace replaces it; --as NAME or --into URL leaves it alone").because(e)
-        }
+        io::ErrorKind::AlreadyExists => failure
+            .hint("--replace replaces it; lifeboat restore-db with --as NAME or --into URL leaves it alone")
+            .because(e),
         io::ErrorKind::InvalidInput => Failure::usage("this cannot be done").because(e),
         _ => failure.because(e),
     }

@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::{folders, time};
 use ::repo::erasures::Erasures;
 use ::repo::log::Log;
+use ::repo::rewrite;
 use clap::Subcommand;
 use format::kind::Timestamp;
 use service::catalog::{CATALOG_FILE, Catalog};
@@ -120,8 +121,12 @@ fn one(session: &Session, name: Option<&str>, place: &Place, with: &With<'_>) ->
     let known = Known::read(&opener, place, repo, with.now)?;
     let log = Log::read(repo)?;
     let (drills, unread) = evidence_of(&log);
-    let erasures = Erasures::read(repo)?.all;
     let reader = opened.reader()?;
+    let mut erasures = Vec::new();
+    for erasure in Erasures::read(repo)?.all {
+        let holding = rewrite::holding(&reader, known.list.visible(), &erasure)?;
+        erasures.push((erasure, holding));
+    }
     let shown = proof::shares(&reader, known.list.visible(), &drills, with.since)?;
     Ok(repository(&Given {
         name,

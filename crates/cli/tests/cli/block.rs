@@ -1,10 +1,8 @@
 //! Disks as a whole: images with the file systems that are on them.
 
-use crate::support::Machine;
+use crate::support::{Machine, mounted, tool};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
 
 fn machine(more: &str) -> Machine {
     let mut machine = Machine::new();
@@ -18,23 +16,6 @@ fn machine(more: &str) -> Machine {
     machine.set("LIFEBOAT_CONFIG", &format!("{root}/lifeboat.toml"));
     machine.ok(&["init", "-r", "main"]);
     machine
-}
-
-/// Runs a tool of the system; whether it went well.
-fn tool(words: &[&str]) -> bool {
-    let mut command = Command::new(words[0]);
-    let output = command.args(&words[1..]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-fn mounted(image: &Path, point: &Path, work: impl FnOnce(&Path)) -> bool {
-    fs::create_dir_all(point).unwrap();
-    if !tool(&["mount", "-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]) {
-        return false;
-    }
-    work(point);
-    assert!(tool(&["umount", point.to_str().unwrap()]));
-    true
 }
 
 fn noise(len: usize, seed: u64) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Test restores: what is stored comes back, what is damaged is found, and the evidence cannot be thinned out.
 
-use crate::support::{Machine, Ran};
+use crate::support::{Machine, Ran, missing, mounted, tool};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -313,4 +313,31 @@ fn a_critical_path_that_is_not_there_fails_the_drill() {
     assert!(ran.out.contains("it is critical, and not in this snapshot"), "{}", ran.out);
     let path = machine.path("src/a").display().to_string();
     run(&machine, 0, &["drill", "run", "-r", "repo", "--critical", &path]);
+}
+
+/// A disk that gives back other bytes than were written, below a file system that noticed nothing.
+#[test]
+fn a_live_file_that_claims_to_be_unchanged_and_is_not_fails_the_drill() {
+    const BEFORE: &[u8] = b"what was written on the day of the backup";
+    let machine = Machine::new();
+    let (image, point) = (machine.root.join("disk.img"), machine.root.join("disk"));
+    fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    let made = tool(&["mkfs.ext4", "-q", image.to_str().unwrap()])
+        && mounted(&image, &point, |point| {
+            fs::write(point.join("ledger"), BEFORE.repeat(1000)).unwrap();
+            machine.ok(&["backup", "--init", "-r", "repo", "disk"]);
+            run(&machine, 0, &["drill", "run", "-r", "repo", "--whole"]);
+        });
+    if !made {
+        return missing("e2fsprogs, and the right to mount");
+    }
+    let mut bytes = fs::read(&image).unwrap();
+    let at = bytes.windows(BEFORE.len()).position(|part| part == BEFORE).expect("the file is on the disk");
+    bytes[at] ^= 1;
+    fs::write(&image, bytes).unwrap();
+    assert!(mounted(&image, &point, |_| {
+        let ran = run(&machine, 6, &["drill", "run", "-r", "repo", "--whole", "--age", "newest"]);
+        let told = "ledger: the live file says it has not changed, and has other contents";
+        assert!(ran.out.contains(told), "{}", ran.out);
+    }));
 }

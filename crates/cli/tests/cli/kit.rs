@@ -1,6 +1,7 @@
 //! The recovery kit: a new key on paper that opens every copy, and that is nowhere else.
 
-use crate::support::{Machine, Ran};
+use crate::support::{Machine, Ran, missing};
+use crate::terminal::Terminal;
 use std::fs;
 use std::path::Path;
 
@@ -272,4 +273,39 @@ fn what_is_done_is_written_down_in_the_repository() {
     assert_eq!(written(), 5, "a prune that removed nothing is not worth a record");
     assert_eq!(machine.mode("home/.config/lifeboat/machine.key"), 0o600);
     machine.ok(&["check", "-r", "repo"]);
+}
+
+#[test]
+fn shares_are_typed_line_by_line_and_a_mistyped_line_is_asked_for_again() {
+    let machine = Machine::with_snapshot();
+    let split = ["kit", "split", "-r", "repo", "--shares", "3", "--threshold", "2", "--no-program", "--out"];
+    machine.ok(&[&split[..], &["shares"]].concat());
+    assert_eq!(machine.run(&["snapshots", "-r", "repo", "--recovery-share", "-"]).code, 2, "nobody to ask");
+    let Some(mut terminal) = Terminal::start(&machine, "snapshots -r repo --recovery-share -") else {
+        return missing("script of util-linux");
+    };
+    let lines = |n: u8| -> Vec<String> {
+        let text = fs::read_to_string(machine.path(&format!("shares/share-{n}-of-3.share"))).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_string).collect()
+    };
+    let one = lines(1);
+    let of = one.len();
+    terminal.answer("Share 1, line 1: ", "nothing of the kind\r");
+    terminal.wait_for("once more");
+    terminal.answer("Share 1, line 1: ", &format!("{}\r", one[0]));
+    terminal.answer(&format!("Share 1, line 2 of {of}: "), &format!("{}\r", one[2]));
+    terminal.wait_for("line 2 is mistyped, or not in its place; once more");
+    for (n, line) in one.iter().enumerate().skip(1) {
+        terminal.answer(&format!("Share 1, line {} of {of}: ", n + 1), &format!("{line}\r"));
+    }
+    let again = one.iter().chain(&lines(3)).cloned().collect::<Vec<_>>();
+    for (n, line) in again.iter().enumerate() {
+        let known = if n % of == 0 { String::new() } else { format!(" of {of}") };
+        terminal.answer(&format!("Share 2 of 2, line {}{known}: ", n % of + 1), &format!("{line}\r"));
+        if n + 1 == of {
+            terminal.wait_for("this share was given already");
+        }
+    }
+    let (code, seen) = terminal.end();
+    assert!(code == 0 && seen.contains("1 snapshot") && !seen.contains(&one[1]), "{seen}");
 }

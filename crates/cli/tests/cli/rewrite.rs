@@ -102,6 +102,8 @@ fn a_hold_wins_until_it_is_released() {
     let ran = run(&machine, 14, &["rewrite", "--remove", &anna(&machine), "-r", "repo"]);
     assert!(ran.out.contains("case 7") && ran.out.contains("1 kept"), "{}", ran.out);
     assert!(ids(&machine, "repo").contains(&held));
+    let list = machine.ok(&["rewrite", "--list", "-r", "repo"]);
+    assert!(list.ends_with(", 1 snapshot here holds it still\n"), "{list}");
     machine.ok(&["restore", &held, "-r", "repo", "--target", "held"]);
     assert!(walk(&machine.path("held")).iter().any(|path| path.ends_with("diary")), "a hold keeps all of it");
     machine.ok(&["hold", "release", "-r", "repo", "case 7"]);

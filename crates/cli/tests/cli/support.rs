@@ -217,3 +217,21 @@ pub(crate) fn missing(part: &str) {
     assert!(std::env::var("LIFEBOAT_TEST_REQUIRE").as_deref() != Ok("all"), "this test needs {part}");
     writeln!(std::io::stderr(), "passed over: this test needs {part}").ok();
 }
+
+/// Runs a tool of the system; whether it went well.
+pub(crate) fn tool(words: &[&str]) -> bool {
+    let mut command = Command::new(words[0]);
+    let output = command.args(&words[1..]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Mounts an image while something works on it; whether that could be done.
+pub(crate) fn mounted(image: &Path, point: &Path, work: impl FnOnce(&Path)) -> bool {
+    fs::create_dir_all(point).unwrap();
+    if !tool(&["mount", "-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]) {
+        return false;
+    }
+    work(point);
+    assert!(tool(&["umount", point.to_str().unwrap()]));
+    true
+}

@@ -9,6 +9,7 @@ mod show;
 
 use crate::catalog::{Catalog, Verification};
 use crate::config::Loaded;
+use crate::counts::{count, counted};
 use crate::drill::proof::{Proof, Shown};
 use crate::drill::report::problems_of_log;
 use crate::drill::{Drilled, ResultWord, SourceKey};
@@ -214,8 +215,8 @@ pub struct Given<'g> {
     pub shown: &'g [Shown],
     /// Whether the newest record this machine wrote is in the log.
     pub holds_last: bool,
-    /// What was erased.
-    pub erasures: &'g [Erasure],
+    /// What was erased, and how many snapshots in sight hold it still.
+    pub erasures: &'g [(Erasure, usize)],
     /// Seconds that a snapshot must be kept at least.
     pub minimum_age_seconds: u64,
     /// The configuration, if there is one.
@@ -268,7 +269,7 @@ fn hold_words(hold: &Hold) -> String {
     format!("{}{reason}, since {}, {end}", hold.name, time::to_the_second(hold.made))
 }
 
-fn erasure_words(erasure: &Erasure) -> String {
+fn erasure_words((erasure, holding): &(Erasure, usize)) -> String {
     let path = |key: &Vec<u8>| {
         let bytes = KeyPath::parse(key).map(|key| key.display_bytes()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -276,12 +277,21 @@ fn erasure_words(erasure: &Erasure) -> String {
     let paths: Vec<String> = erasure.paths.iter().map(path).collect();
     let reason = if erasure.reason.is_empty() { String::new() } else { format!(" ({})", erasure.reason) };
     format!(
-        "{}{reason}, on {} by {}: {} snapshots replaced",
+        "{}{reason}, on {} by {}: {} replaced{}",
         paths.join(", "),
         time::to_the_second(erasure.time),
         erasure.by,
-        erasure.replaced.len()
+        count(erasure.replaced.len(), "snapshot"),
+        still_held(*holding)
     )
+}
+
+/// What is said of snapshots that hold erased paths still; nothing where none does.
+pub fn still_held(holding: usize) -> String {
+    match holding {
+        0 => String::new(),
+        n => format!(", {} it still", counted(n, "snapshot here holds", "snapshots here hold")),
+    }
 }
 
 /// How a source is called: by the configuration, else by machine and paths.

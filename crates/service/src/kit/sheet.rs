@@ -75,18 +75,12 @@ impl Kit<'_> {
         let secret = match &self.secret {
             KitSecret::Key(_) => "the recovery key of this sheet (words or groups) when it asks".to_string(),
             KitSecret::Share(share) => {
-                format!(
-                    "{} of the shares, each typed into a file of its own that nobody else can read (umask 077)",
-                    share.needed()
-                )
+                format!("{} of the shares, line by line, when it asks", share.needed())
             }
         };
         let options = match &self.secret {
             KitSecret::Key(_) => "--recovery-key".to_string(),
-            KitSecret::Share(share) => {
-                let each = (1..=share.needed()).map(|n| format!("--recovery-share share-{n}.txt"));
-                each.collect::<Vec<_>>().join(" ")
-            }
+            KitSecret::Share(_) => "--recovery-share -".to_string(),
         };
         let libraries = match self.program.is_static {
             true => "",

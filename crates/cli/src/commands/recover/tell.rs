@@ -4,6 +4,7 @@ use super::keys::Given;
 use super::{Args, Brought, Here};
 use crate::commands::snapshots::columns;
 use crate::counts::{count, counted};
+use crate::credentials;
 use crate::display::{safe, shell_word};
 use crate::error::Outcome;
 use crate::session::Session;
@@ -12,7 +13,6 @@ use engine::RestoreOutcome;
 use format::snapshot::Snapshot;
 use serde_json::{Value, json};
 use service::config::Config;
-use service::credentials::read_share;
 use service::posture::{age_words, span_words};
 use service::recovery::found::{How, how};
 use service::recovery::{Back, Written, configuration};
@@ -184,13 +184,10 @@ fn next_lines(list: &List<'_>) -> Vec<String> {
 
 /// The command that makes a kit like the one that was used.
 pub(super) fn new_kit(session: &Session) -> String {
-    let share = session.global.recovery_share.first().and_then(|path| read_share(path).ok());
-    match share {
-        Some(share) => format!(
-            "lifeboat kit split --shares {} --threshold {} --out shares --retire",
-            share.of(),
-            share.needed()
-        ),
+    match credentials::shape_of_shares(&session.global) {
+        Some((of, needed)) => {
+            format!("lifeboat kit split --shares {of} --threshold {needed} --out shares --retire")
+        }
         None => "lifeboat kit --html kit.html --retire".into(),
     }
 }

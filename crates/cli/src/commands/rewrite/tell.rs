@@ -9,10 +9,11 @@ use crate::session::Session;
 use crate::{sizes, time};
 use ::repo::erasures::Erasures;
 use ::repo::prune::PruneOptions;
-use ::repo::rewrite::LeftOut;
+use ::repo::rewrite::{self, LeftOut};
 use format::erase::Erasure;
 use format::kind::Timestamp;
 use serde_json::json;
+use service::compliance::still_held;
 
 /// A copy in which nothing was erased.
 pub(super) struct NotReached {
@@ -156,11 +157,15 @@ pub(super) fn list(session: &Session, copy: &Copy, is_one_of_several: bool) -> O
     if is_one_of_several && !session.out.json {
         session.out.line(format!("{}: {}", copy.shown(), count(all.len(), "erasure")))?;
     }
+    let reader = copy.opened.reader()?;
+    let snapshots = session.opener().snapshots(&copy.place, &copy.opened.repo)?;
     for erasure in all {
+        let holding = rewrite::holding(&reader, snapshots.visible(), &erasure)?;
         if session.out.json {
             session.out.object(&json!({
                 "message_type": "erasure", "repository": copy.place.shown(), "id": erasure.id.hex(), "paths": shown_paths(&erasure), "time": time::rfc3339(erasure.time),
                 "reason": erasure.reason, "by": erasure.by, "hosts": erasure.hosts, "snapshots_replaced": erasure.replaced.len(),
+                "snapshots_holding": holding,
             }))?;
         } else {
             let reason = if erasure.reason.is_empty() {
@@ -169,11 +174,12 @@ pub(super) fn list(session: &Session, copy: &Copy, is_one_of_several: bool) -> O
                 format!(" ({})", safe(&erasure.reason))
             };
             session.out.line(format!(
-                "{}  {}  {} replaced, by {}{reason}",
+                "{}  {}  {} replaced, by {}{reason}{}",
                 time::shown(erasure.time),
                 shown_paths(&erasure),
                 count(erasure.replaced.len(), "snapshot"),
-                safe(&erasure.by)
+                safe(&erasure.by),
+                still_held(holding)
             ))?;
         }
     }
