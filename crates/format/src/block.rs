@@ -90,6 +90,8 @@ pub struct BlockCoder {
     compressor: Compressor,
     decompressor: Decompressor,
     scratch: Vec<u8>,
+    /// Memory of a block that nobody needs any more, for the next one.
+    spare: Vec<u8>,
 }
 
 /// Context of a sealed block.
@@ -105,7 +107,12 @@ fn block_aad(family: &FamilyId, kind: BlobKind, suite: Suite) -> [u8; 22] {
 impl BlockCoder {
     /// A coder that compresses with `compressor`.
     pub fn new(compressor: Compressor) -> Self {
-        BlockCoder { compressor, decompressor: Decompressor::default(), scratch: Vec::new() }
+        BlockCoder {
+            compressor,
+            decompressor: Decompressor::default(),
+            scratch: Vec::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// Compresses and seals a block.
@@ -118,12 +125,10 @@ impl BlockCoder {
         raw: &RawBlock,
     ) -> FormatResult<SealedBlock> {
         raw.encode(&mut self.scratch);
-        let mut bytes = Vec::with_capacity(self.scratch.len() / 2 + 1024);
-        bytes.resize(SALT_BYTES, 0);
+        let mut bytes = vec![0; SALT_BYTES];
         self.compressor.compress(&self.scratch, &mut bytes);
         let aad = block_aad(&keys.family(), kind, suite);
         seal::seal_in_place(keys.block_key(kind)?, keys.salt(), suite, entropy, &aad, &mut bytes, 0);
-        bytes.shrink_to_fit();
         Ok(SealedBlock { bytes, suite })
     }
 
@@ -137,10 +142,15 @@ impl BlockCoder {
     ) -> FormatResult<OpenBlock> {
         let aad = block_aad(&keys.family(), kind, suite);
         seal::open(keys.block_key(kind)?, suite, &aad, sealed, WHAT, &mut self.scratch)?;
-        let mut raw = Vec::new();
+        let mut raw = std::mem::take(&mut self.spare);
         let max = BLOCK_RAW_BYTES_MAX + BLOCK_LENGTHS_BYTES_MAX;
         self.decompressor.decompress(&self.scratch, max, WHAT, &mut raw)?;
         OpenBlock::parse(raw)
+    }
+
+    /// Takes back a block that is not needed any more: the next one is opened in its memory.
+    pub fn recycle(&mut self, block: OpenBlock) {
+        self.spare = block.raw;
     }
 }
 

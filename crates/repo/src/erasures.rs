@@ -110,6 +110,11 @@ impl Erased {
         Ok(ErasedHistory::read(repo)?.of(snapshot))
     }
 
+    /// The erasures.
+    pub fn erasures(&self) -> &[Erasure] {
+        &self.0
+    }
+
     /// Whether all of the snapshot comes back.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

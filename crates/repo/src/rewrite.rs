@@ -2,6 +2,7 @@
 //! entries, leaves that keep all of theirs are reused as they are, and publishing it is the caller's.
 
 use crate::browse::{Leaves, PlacedLeaf, lookup};
+use crate::erasures::ErasedHistory;
 use crate::error::{RepoError, RepoResult};
 use crate::reader::Reader;
 use crate::writer::Writer;
@@ -61,6 +62,25 @@ pub fn holding<'s>(
         holding += usize::from(holds(reader, snapshot.root, erasure)?);
     }
     Ok(holding)
+}
+
+/// How many snapshots hold what was erased though nothing protects them: nobody has rewritten them yet, as in a copy
+/// that was away.
+pub fn not_rewritten<'s>(
+    reader: &Reader,
+    snapshots: impl Iterator<Item = &'s Snapshot>,
+) -> RepoResult<usize> {
+    let history = ErasedHistory::read(reader.repo())?;
+    let mut left = 0;
+    for snapshot in snapshots {
+        for erasure in history.of(snapshot).erasures() {
+            if holds(reader, snapshot.root, erasure)? {
+                left += 1;
+                break;
+            }
+        }
+    }
+    Ok(left)
 }
 
 /// What an erasure takes out of a tree. Reads the leaves that hold it only.

@@ -8,7 +8,8 @@
 //! Because problems are found by looking for what is *absent*, it does not matter who died: any run of
 //! `status --check --notify` from a timer raises the alarm of a dead daemon.
 
-use crate::catalog::{Alarm, Catalog, CatalogResult, Duty, DutyRecord, NotifierState, Suspicion};
+use crate::catalog::{Alarm, Catalog, CatalogResult, Duty, DutyRecord, ErasedLeft, NotifierState, Suspicion};
+use crate::counts::counted;
 use crate::display::safe;
 use crate::notify::{Channel, Message, NotifyError, Priority};
 use crate::posture::{Besides, GoalKind, Posture, State, age_words, span_words};
@@ -162,6 +163,17 @@ fn of_posture(posture: &Posture) -> Vec<Problem> {
             let text = format!("{}: was last here {since}", place.repository);
             let fix = format!("plug {} in; the rest happens by itself", place.repository);
             found.push(problem(Kind::Stale, format!("place:{}", place.repository), text, &fix));
+        }
+        if let Some(left) = place.erased {
+            let what = match left {
+                ErasedLeft::Missed => "was away when paths were erased, and holds them still".to_string(),
+                ErasedLeft::Snapshots(n) => {
+                    format!("{} erased paths still", counted(n, "snapshot holds", "snapshots hold"))
+                }
+            };
+            let text = format!("{}: {what}", place.repository);
+            let fix = format!("lifeboat rewrite --reapply -r {}", place.repository);
+            found.push(problem(Kind::Stale, format!("erased:{}", place.repository), text, &fix));
         }
     }
     found

@@ -33,7 +33,7 @@ use format::keys::Capability;
 use format::snapshot::Snapshot;
 use format::tree::{KeyPath, PathKey};
 use serde_json::json;
-use service::catalog::{CATALOG_FILE, Catalog};
+use service::catalog::{CATALOG_FILE, Catalog, ErasedLeft, PlaceFacts};
 use service::writer_state::WriterState;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -145,6 +145,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     }
     if !args.dry_run {
         forget_names(session);
+        note_what_is_left(session, &copies, &not_reached);
     }
     tell_not_reached(session, &not_reached)?;
     if !args.reapply {
@@ -159,6 +160,7 @@ fn open_all(session: &Session) -> Outcome<(Vec<Copy>, Vec<NotReached>)> {
     let open = copies.iter().map(|copy| &copy.name);
     let named: Vec<Option<String>> = open.chain(missed.iter().map(|missed| &missed.name)).cloned().collect();
     let why = |missed: Missed| NotReached {
+        name: missed.name,
         place: missed.place,
         why: missed.failure.message(),
         failed: Some(missed.failure.exit),
@@ -187,7 +189,12 @@ fn siblings_left_out(
             });
         // One that was never seen may be a copy as well.
         if !is_here && family_of(name).is_none_or(|family| families.contains(&family)) {
-            left_out.push(NotReached { place: name.clone(), why: "not named".into(), failed: None });
+            left_out.push(NotReached {
+                name: Some(name.clone()),
+                place: name.clone(),
+                why: "not named".into(),
+                failed: None,
+            });
         }
     }
     Ok(left_out)
@@ -208,6 +215,41 @@ fn known_anywhere(copies: &[Copy]) -> Outcome<Vec<(Option<FamilyId>, Erasure)>> 
         }
     }
     Ok(all)
+}
+
+/// For `status`, which reminds of it until it is done.
+fn note_what_is_left(session: &Session, copies: &[Copy], not_reached: &[NotReached]) {
+    let Some(catalog) = Catalog::open(&crate::folders::folders().state.join(CATALOG_FILE)).ok() else {
+        return;
+    };
+    let note = |name: &str, erased: Option<ErasedLeft>| {
+        let noted = catalog.place(name).and_then(|place| {
+            let (at, facts) = place.unwrap_or_default();
+            catalog.record_place(name, at, &PlaceFacts { erased, ..facts })
+        });
+        if let Err(e) = noted {
+            session.out.warn(format!("status does not know what is left in {}: {e}", safe(name)));
+        }
+    };
+    for copy in copies {
+        let Some(name) = &copy.name else { continue };
+        let left = (|| -> Outcome<usize> {
+            let list = session.opener().snapshots(&copy.place, &copy.opened.repo)?;
+            Ok(rewrite::not_rewritten(&*copy.opened.reader()?, list.visible())?)
+        })();
+        match left {
+            Ok(left) => note(name, (left > 0).then_some(ErasedLeft::Snapshots(left as u64))),
+            Err(e) => session.out.warn(format!(
+                "status does not know what is left in {}: {}",
+                safe(name),
+                e.message()
+            )),
+        }
+    }
+    not_reached
+        .iter()
+        .filter_map(|place| place.name.as_ref())
+        .for_each(|name| note(name, Some(ErasedLeft::Missed)));
 }
 
 /// The catalog of names on this machine would still know them; it is made anew by itself.

@@ -217,3 +217,36 @@ fn a_copy_that_is_not_there_keeps_nobody_from_the_others_and_is_named() {
     assert!(lines[0]["bytes_remain_until"].as_str() > lines[0]["undo_until"].as_str(), "{}", ran.out);
     assert!(ids(&machine, "second").iter().all(|id| !holds(&machine, "second", id)));
 }
+
+#[test]
+fn status_reminds_of_a_copy_that_was_away_until_it_is_rewritten() {
+    let mut machine = Machine::new();
+    machine.write("src/anna/diary", b"dear diary");
+    machine.write("src/a", b"a");
+    let root = machine.root.display().to_string();
+    let text = format!(
+        "[repositories.main]\nurl = \"{root}/main\"\n[repositories.second]\nurl = \"{root}/second\"\n\
+         [sources.src]\npaths = [\"{root}/src\"]\n\
+         [jobs.daily]\nsources = [\"src\"]\nto = [\"main\", \"second\"]\nschedule = \"daily\"\nretry = {{ attempts = 1 }}\n"
+    );
+    fs::write(machine.root.join("lifeboat.toml"), text).unwrap();
+    machine.set("LIFEBOAT_CONFIG", &format!("{root}/lifeboat.toml"));
+    machine.ok(&["init", "-r", "main"]);
+    machine.ok(&["init", "-r", "second", "--copy-of", "main"]);
+    machine.ok(&["run", "daily"]);
+    let says = |wanted: &str| {
+        let status = machine.run(&["status", "--look", "never"]).out;
+        assert!(status.contains(wanted), "{status}");
+        status
+    };
+    fs::rename(machine.path("second"), machine.path("away")).unwrap();
+    run(&machine, 10, &["rewrite", "--remove", &anna(&machine)]);
+    let status = says("second: was away when paths were erased, and holds them still");
+    assert!(status.contains("lifeboat rewrite --reapply -r second"), "{status}");
+    fs::rename(machine.path("away"), machine.path("second")).unwrap();
+    fs::remove_dir_all(machine.path("src/anna")).unwrap();
+    machine.ok(&["run", "daily"]);
+    says("second: 1 snapshot holds erased paths still");
+    run(&machine, 0, &["rewrite", "--reapply", "-r", "second"]);
+    assert!(!machine.run(&["status", "--look", "never"]).out.contains("erased paths"));
+}

@@ -414,5 +414,6 @@ fn seal_and_verify(repo: &Repo, coder: &mut BlockCoder, job: &SealJob) -> RepoRe
             return Err(RepoError::SelfTest("a blob has other contents".into()));
         }
     }
+    coder.recycle(opened);
     Ok(sealed)
 }

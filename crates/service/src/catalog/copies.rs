@@ -86,6 +86,16 @@ pub struct Drill {
     pub detail: String,
 }
 
+/// What is left in a repository of what was erased from history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasedLeft {
+    /// It was not reached when paths were erased from its other copies.
+    Missed,
+    /// So many snapshots hold erased paths that nothing protects.
+    Snapshots(u64),
+}
+
 /// What was seen of a repository when it was last open.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,6 +118,8 @@ pub struct PlaceFacts {
     pub location: String,
     /// Sources whose files lie on the same file system.
     pub same_disk: Vec<String>,
+    /// What is left of what was erased; none if nothing is.
+    pub erased: Option<ErasedLeft>,
 }
 
 const COPY_COLUMNS: &str = "source, repository, snapshot, time, made, good, files, bytes, verified, drilled";

@@ -20,7 +20,7 @@ mod search;
 mod signals;
 
 pub use alarms::{Alarm, NotifierState};
-pub use copies::{Copy, Drill, DrillResult, PlaceFacts, Verification};
+pub use copies::{Copy, Drill, DrillResult, ErasedLeft, PlaceFacts, Verification};
 pub use database::{BUSY_MS_MAX, CatalogError, CatalogResult};
 pub use duties::{Duty, DutyRecord};
 pub use names::{Names, Point, Updated};

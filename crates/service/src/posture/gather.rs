@@ -98,6 +98,7 @@ pub fn place_known(catalog: &Catalog, repository: &str) -> CatalogResult<PlaceSe
         deletable: facts.deletable,
         free_bytes: facts.free_bytes,
         stored_bytes: facts.stored_bytes,
+        erased: facts.erased,
     })
 }
 

@@ -15,6 +15,7 @@ pub(crate) use page::needing;
 pub use page::{Besides, page};
 pub use words::{age_words, headline, span_words};
 
+use crate::catalog::ErasedLeft;
 use serde::Serialize;
 
 /// What is wanted.
@@ -140,6 +141,8 @@ pub struct PlaceSeen {
     pub free_bytes: Option<u64>,
     /// Stored bytes, if counted.
     pub stored_bytes: Option<u64>,
+    /// What is left there of what was erased from history.
+    pub erased: Option<ErasedLeft>,
 }
 
 /// Drills of a source.
@@ -313,6 +316,8 @@ pub struct PlacePosture {
     pub free_bytes: Option<u64>,
     /// Stored bytes.
     pub stored_bytes: Option<u64>,
+    /// What is left there of what was erased from history.
+    pub erased: Option<ErasedLeft>,
 }
 
 /// Everything, judged.
@@ -467,5 +472,6 @@ fn judge_place(place: &PlaceWanted, seen: &Seen, now: i64) -> PlacePosture {
         damaged: at.damaged,
         free_bytes: at.free_bytes,
         stored_bytes: at.stored_bytes,
+        erased: at.erased,
     }
 }

@@ -4,9 +4,10 @@
 
 use super::Runner;
 use super::request::Target;
-use crate::catalog::{CatalogResult, NAMES_FILE, Names};
+use crate::catalog::{CatalogResult, ErasedLeft, NAMES_FILE, Names};
 use crate::failure::Outcome;
 use crate::watching::free_bytes;
+use ::repo::rewrite;
 use format::snapshot::Snapshot;
 use std::time::{Duration, Instant};
 use storage::Location;
@@ -28,17 +29,21 @@ impl Runner {
         }
     }
 
-    /// Notes how much a repository holds, and how much it could.
+    /// Notes how much a repository holds, how much it could, and what is left in it of what was erased.
     pub(super) fn count_stored(&self, target: &Target) {
         let Some(catalog) = &self.catalog else { return };
-        let counted =
-            target.opened.reader().map(|reader| reader.with_index_read(|index| index.stored_bytes()));
         // What keeps the index from being loaded is told by whoever needs it.
-        let Ok(stored) = counted else { return };
+        let Ok(reader) = target.opened.reader() else { return };
+        let stored = reader.with_index_read(|index| index.stored_bytes());
+        let left = self.opener.snapshots(&target.place, &target.opened.repo);
+        let left = left.and_then(|list| Ok(rewrite::not_rewritten(&reader, list.visible())?));
         let noted: CatalogResult<()> = catalog.place(&target.name).and_then(|place| {
             // It is no look: what else there is to see there is seen by the next one.
             let (at, mut facts) = place.unwrap_or_default();
             facts.stored_bytes = Some(stored);
+            if let Ok(left) = left {
+                facts.erased = (left > 0).then_some(ErasedLeft::Snapshots(left as u64));
+            }
             if let Location::Local(path) = &target.place.location {
                 facts.free_bytes = free_bytes(path);
             }

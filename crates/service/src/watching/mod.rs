@@ -346,6 +346,8 @@ pub fn look(opener: &Opener, look: &Look<'_>, catalog: &Catalog, now: Timestamp)
         family: opened.repo.identity().family.hex(),
         location: look.place.shown(),
         same_disk: local.map_or_else(Vec::new, |path| on_the_disk_of(path, look)),
+        // So is what is left of what was erased.
+        erased: before.erased,
     };
     catalog.record_place(look.repository, now.secs, &facts)?;
     Ok(())

@@ -17,6 +17,8 @@ use service::compliance::still_held;
 
 /// A copy in which nothing was erased.
 pub(super) struct NotReached {
+    /// Its name in the configuration, if it has one.
+    pub(super) name: Option<String>,
     pub(super) place: String,
     pub(super) why: String,
     /// How the attempt ended, if there was one.
@@ -104,7 +106,7 @@ fn remains_lines(remains: &Remains, place: &str, some_are_kept: bool) -> [String
 
 /// Names the copies that hold everything still, and what ends that.
 pub(super) fn tell_not_reached(session: &Session, places: &[NotReached]) -> Outcome<()> {
-    for NotReached { place, why, failed } in places {
+    for NotReached { place, why, failed, .. } in places {
         if session.out.json {
             session.out.object(&json!({
                 "message_type": "rewrite_not_reached", "repository": place, "why": why, "tried": failed.is_some(),
