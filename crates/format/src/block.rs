@@ -90,7 +90,7 @@ pub struct BlockCoder {
     compressor: Compressor,
     decompressor: Decompressor,
     scratch: Vec<u8>,
-    /// Memory of a block that nobody needs any more, for the next one.
+    /// Memory to compress in, and of the next block that is opened: never both at a time.
     spare: Vec<u8>,
 }
 
@@ -126,7 +126,7 @@ impl BlockCoder {
     ) -> FormatResult<SealedBlock> {
         raw.encode(&mut self.scratch);
         let mut bytes = vec![0; SALT_BYTES];
-        self.compressor.compress(&self.scratch, &mut bytes);
+        self.compressor.compress_in(&self.scratch, &mut self.spare, &mut bytes);
         let aad = block_aad(&keys.family(), kind, suite);
         seal::seal_in_place(keys.block_key(kind)?, keys.salt(), suite, entropy, &aad, &mut bytes, 0);
         Ok(SealedBlock { bytes, suite })

@@ -46,7 +46,8 @@ pub(super) fn looks_random(beginning: &[u8]) -> Option<bool> {
     if sample.len() < JUDGED_BYTES_MIN {
         return None;
     }
-    Some(!says_what_it_is(sample) && bits_per_byte(sample) > random_bits(sample.len()))
+    let wanted = random_bits(sample.len());
+    Some(!says_what_it_is(sample) && most_bits_per_byte(sample) > wanted && bits_per_byte(sample) > wanted)
 }
 
 /// The same of a file that is not in memory.
@@ -61,6 +62,13 @@ pub(super) fn file_looks_random(file: &std::fs::File) -> Option<bool> {
         }
     }
     looks_random(&sample[..len])
+}
+
+/// What the entropy can be at most where only so many different bytes occur: text ends here, at a third of the work.
+fn most_bits_per_byte(sample: &[u8]) -> f64 {
+    let mut occurs = [0u8; 256];
+    sample.iter().for_each(|byte| occurs[usize::from(*byte)] = 1);
+    occurs.iter().map(|one| f64::from(*one)).sum::<f64>().log2()
 }
 
 /// Shannon's entropy of the bytes.
