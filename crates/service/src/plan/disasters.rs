@@ -49,6 +49,11 @@ pub(super) fn fill(say: impl Into<String>, lines: Vec<String>) -> Instruction {
     Instruction { say: say.into(), fill: lines, commands: Vec::new() }
 }
 
+/// What is said where no copy outlives a disaster.
+fn nothing_left(why: &str) -> Instruction {
+    step(format!("NOTHING IS LEFT: {why}. Add a repository that is, before this happens."), vec![])
+}
+
 /// All of them.
 pub(super) fn all(given: &Given<'_>, plan: &Plan) -> Vec<Disaster> {
     let t = Teller { given, plan };
@@ -135,12 +140,15 @@ impl Teller<'_> {
         let is_left = |place: &PlanPlace| !place.is_on_same_disk;
         let way = self.way(is_left, near, true);
         let mut steps = vec![step("Put a new disk in.", vec![])];
-        if let Some(place) = way.primary {
-            self.arrive(&way, place, &mut steps);
-            self.whole(&way, &mut steps);
-            self.open(&way, place, &mut steps);
-            self.returns(&way, &mut steps);
-            self.again(&way, &self.gone(is_left), &mut steps);
+        match way.primary {
+            Some(place) => {
+                self.arrive(&way, place, &mut steps);
+                self.whole(&way, &mut steps);
+                self.open(&way, place, &mut steps);
+                self.returns(&way, &mut steps);
+                self.again(&way, &self.gone(is_left), &mut steps);
+            }
+            None => steps.push(nothing_left("no copy is on another disk")),
         }
         let means = "The disk of this machine is dead, with the copies on it.";
         self.disaster("dead-disk", "A dead disk", means, &way, steps)
@@ -160,11 +168,13 @@ impl Teller<'_> {
                     vec![],
                 ));
             }
-            steps.push(self.disown("stolen", is_left));
+            steps.extend(self.disown("stolen", is_left));
             self.whole(&way, &mut steps);
             self.open(&way, place, &mut steps);
             self.returns(&way, &mut steps);
             self.again(&way, &self.gone(is_left), &mut steps);
+        } else {
+            steps.push(nothing_left("no copy is outside of this machine"));
         }
         let means =
             "This machine is in somebody else's hands, with the copies on its own disks and with its keys.";
@@ -192,8 +202,18 @@ impl Teller<'_> {
             vec![],
         )];
         if let Some(place) = way.primary {
+            if !is_elsewhere(place) {
+                steps.push(step(
+                    format!(
+                        "The only copy that is left, {}, is on this machine itself, where the program could reach it: take that disk \
+                         out and read it from the other machine. A copy elsewhere would be safe from it.",
+                        place.name
+                    ),
+                    vec![],
+                ));
+            }
             self.arrive(&way, place, &mut steps);
-            steps.push(self.disown("infected", is_elsewhere));
+            steps.extend(self.disown("infected", is_elsewhere));
             self.open(&way, place, &mut steps);
             let hold = format!("{lifeboat} hold add attack --all -r {} --reason ransomware", place.word());
             steps.push(step(
@@ -256,10 +276,7 @@ impl Teller<'_> {
                 self.returns(&way, &mut steps);
                 self.again(&way, &self.gone(is_left), &mut steps);
             }
-            None => steps.push(step(
-                "NOTHING IS LEFT: no copy is in another building. Add a repository that is, before this happens.",
-                vec![],
-            )),
+            None => steps.push(nothing_left("no copy is in another building")),
         }
         let means = "Everything in this building is gone: the machine, its disks, the drives, the servers, the papers.";
         self.disaster("burnt-house", "A burnt house", means, &way, steps)
@@ -268,7 +285,8 @@ impl Teller<'_> {
     fn lost_password(&self) -> Disaster {
         let way = self.way(|_| true, near, false);
         let mut steps = vec![step(
-            "This machine has keys of its own and needs no password: see whether it still opens the copies.",
+            "A machine with keys of its own needs no password, nor does one that has it where the configuration says: see whether this \
+             one still opens the copies.",
             self.plan
                 .places
                 .iter()
@@ -283,6 +301,15 @@ impl Teller<'_> {
                 self.secret()
             ),
             self.plan.places.iter().map(add).collect(),
+        ));
+        steps.push(step(
+            "Put the new password where the configuration reads it, if it reads one. The lost one is in these lists, by its kind and its \
+             date: whoever finds it opens nothing any more once it is taken away with: lifeboat key remove ID",
+            self.plan
+                .places
+                .iter()
+                .map(|place| format!("lifeboat key list -r {} {}", place.word(), self.unlocking()))
+                .collect(),
         ));
         steps.push(self.new_kit(
             "lifeboat",

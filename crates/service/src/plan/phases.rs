@@ -214,7 +214,8 @@ impl<'t> Teller<'t> {
     pub(super) fn again(&self, way: &Way<'_>, gone: &[&PlanPlace], steps: &mut Vec<Instruction>) {
         let lifeboat = self.lifeboat_after(way);
         if let Some(primary) = way.primary {
-            for place in gone {
+            // One that everything came back from is there, wherever it stood.
+            for place in gone.iter().filter(|place| place.name != primary.name) {
                 let (name, from) = (quoted(&place.name), quoted(&primary.name));
                 steps.push(step(
                     format!(
@@ -235,7 +236,7 @@ impl<'t> Teller<'t> {
     }
 
     /// Keys of a machine that is in other hands open nothing any more.
-    pub(super) fn disown(&self, which: &str, is_left: impl Fn(&PlanPlace) -> bool) -> Instruction {
+    pub(super) fn disown(&self, which: &str, is_left: impl Fn(&PlanPlace) -> bool) -> Option<Instruction> {
         let remove = |place: &PlanPlace| {
             format!(
                 "{} key remove --label {} -r {} {}",
@@ -245,14 +246,15 @@ impl<'t> Teller<'t> {
                 self.unlocking()
             )
         };
-        step(
-            format!(
-                "Take the keys of the {which} machine away, so that they open no copy any more. It is done with {}. \
-                 A password that was stored on it must be changed, too.",
-                self.secret()
-            ),
-            self.plan.places.iter().filter(|place| is_left(place)).map(remove).collect(),
-        )
+        let commands: Vec<String> =
+            self.plan.places.iter().filter(|place| is_left(place)).map(remove).collect();
+        let say = format!(
+            "Take the keys of the {which} machine away, and the passwords that were set on it, so that they open no copy any more. It \
+             is done with {}. A password that was set elsewhere and stored on it is taken away by its id: lifeboat key list, \
+             lifeboat key remove ID. A recovery key that lay on it opens copies until the new kit is made, in the last step.",
+            self.secret()
+        );
+        (!commands.is_empty()).then(|| step(say, commands))
     }
 
     /// The command that brings some sources back to where they were, as they were before an attack.
