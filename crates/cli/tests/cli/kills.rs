@@ -2,6 +2,7 @@
 
 use crate::support::Machine;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -52,6 +53,37 @@ fn a_run_killed_at_any_moment_costs_only_itself() {
         let (saved, back) = (machine.path(&format!("big/{name}")), machine.path(&format!("back/{name}")));
         assert!(fs::read(saved).unwrap() == fs::read(back).unwrap(), "{name}");
     }
+    machine.ok(&["check", "--read-data", "-r", "repo"]);
+}
+
+/// Ctrl-C in the middle of a first backup: what had been stored by then is not stored again.
+#[test]
+fn a_first_backup_that_is_stopped_goes_on_from_there() {
+    let machine = Machine::with_repository();
+    for name in 0..64u64 {
+        machine.write(&format!("big/{name}"), &noise(name + 1, 1 << 20));
+    }
+    let names =
+        |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let packs = || names(machine.path("repo/packs")).flat_map(names).count();
+    let mut command = machine.command();
+    command.args(["backup", "-q", "-r", "repo", "big", "--limit-upload", "16M"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while packs() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it was to be stopped before its end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("what was stored so far stays and is used again"), "{said}");
+    let ran = machine.run(&["backup", "-r", "repo", "big", "--json"]);
+    let last = ran.out.lines().last().unwrap();
+    let summary: serde_json::Value = serde_json::from_str(last).unwrap();
+    let added = summary["data_added"].as_u64().unwrap();
+    assert!(added < 40 << 20, "of 64 MiB two packs were there: {summary}");
     machine.ok(&["check", "--read-data", "-r", "repo"]);
 }
 

@@ -1,5 +1,6 @@
 //! Reading a source once and publishing a snapshot of it.
 
+mod checkpoints;
 mod copies;
 mod dry;
 mod entries;
@@ -211,12 +212,15 @@ pub fn backup_to(
         let listed = copies.list()?;
         let reader = listed[0].0.clone();
         let mut writer = Writer::start_many(&listed, seed, request.time, options);
+        writer.pace_checkpoints(checkpoints::pace(request.clock.clone()));
         drop(listed); // of a large repository they are large
         let mut teller = Teller::new(monitor, files, bytes);
-        let passed = Pass::new(&reader, &mut writer, &mut request, &mut teller)?.run()?;
+        let passed = Pass::new(&reader, &mut writer, &mut request, &mut teller)?.run();
         if monitor.cancelled() {
+            writer.leave()?;
             return Err(RepoError::Local(CANCELLED.into()));
         }
+        let passed = passed?;
         let unchanged = request.skip_if_unchanged && !passed.changed;
         if request.dry_run || unchanged {
             writer.flush()?;

@@ -307,3 +307,38 @@ fn entries_of_a_parent_that_is_pruned_meanwhile_are_saved_again_also_in_leaves_t
     assert_eq!(family.snapshots(0), [outcome.snapshot.unwrap()]);
     family.assert_whole(0, "pruned meanwhile");
 }
+
+/// A checkpoint is due after each pack where the clock runs fast enough.
+#[test]
+fn a_run_that_is_killed_costs_the_next_one_little() {
+    let first = |client: &SimStore, family: &Family| {
+        let reader = family.places[0].reader_over(Arc::new(client.clone()))?;
+        let seconds = std::sync::atomic::AtomicI64::new(0);
+        let clock = move || Timestamp {
+            secs: seconds.fetch_add(1000, std::sync::atomic::Ordering::Relaxed),
+            nanos: 0,
+        };
+        backup_to(
+            &[reader],
+            BackupRequest { clock: Arc::new(clock), ..request(&family.source(), 1, None) },
+            &Silent,
+        )
+    };
+    let family = Family::new();
+    let client = family.places[0].sim.connect();
+    let whole = first(&client, &family).unwrap().written.added_bytes;
+    let requests = client.requests_made();
+    let mut again = Vec::new();
+    for at_request in (0..requests).step_by(3) {
+        let family = Family::new();
+        let client = family.places[0].sim.connect();
+        client.set_crash(Crash { at_request, point: CrashPoint::Before, power_loss: false });
+        first(&client, &family).err();
+        let outcome = family.run(&family.clients()[..1], 2, |_| {}).unwrap();
+        again.push(outcome.written.added_bytes);
+        family.assert_whole(0, &format!("killed at request {at_request}"));
+    }
+    assert!(again[0].abs_diff(whole) < 100, "nothing was stored when it began: {} of {whole}", again[0]);
+    let middle = again[again.len() / 2];
+    assert!(middle < whole * 3 / 4, "half a run saves {} of {whole} bytes", whole - middle);
+}

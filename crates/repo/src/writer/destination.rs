@@ -128,6 +128,18 @@ impl Destination {
         Ok(())
     }
 
+    /// A checkpoint of the packs that are stored by now; nothing is waited for.
+    pub(super) fn keep_finished(&mut self) -> RepoResult<()> {
+        while let Some(done) = self.finishing.try_take() {
+            self.finished(done)?;
+        }
+        if self.segment.packs() > 0 {
+            self.write_segment()?;
+            self.put_pending(None)?;
+        }
+        Ok(())
+    }
+
     /// After it every pack given so far is indexed and durable.
     pub(super) fn flush(&mut self) -> RepoResult<()> {
         self.take_packs()?;

@@ -118,6 +118,7 @@ pub struct Writer {
     packs: u64,
     written: Written,
     fan: Fan,
+    pace: Option<Box<dyn FnMut() -> bool>>,
 }
 
 /// Blobs of a finished pack.
@@ -183,6 +184,7 @@ impl Writer {
             packs: 0,
             written: Written::default(),
             fan,
+            pace: None,
         }
     }
 
@@ -357,6 +359,21 @@ impl Writer {
         self.fan.each(Mask::MAX, false, &mut |_| Box::new(Destination::checkpoint))?;
         self.forget_indexed();
         Ok(())
+    }
+
+    /// From now on a checkpoint of what is finished is made whenever `pace` says so; it is asked after each pack.
+    pub fn pace_checkpoints(&mut self, pace: Box<dyn FnMut() -> bool>) {
+        self.pace = Some(pace);
+    }
+
+    fn is_time_to_keep(&mut self) -> bool {
+        self.pace.as_mut().is_some_and(|pace| pace())
+    }
+
+    /// Ends a session that somebody stopped: what is finished by now is found by the next one. Its pending record stays
+    /// until it is too old to count.
+    pub fn leave(&mut self) -> RepoResult<()> {
+        self.fan.ask(&mut |_| Box::new(Destination::keep_finished)).map(|_| ())
     }
 
     /// Blobs that every destination knows in its index need not be remembered here.

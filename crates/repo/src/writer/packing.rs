@@ -2,6 +2,7 @@
 
 use crate::error::RepoResult;
 use crate::names;
+use crate::writer::destination::Destination;
 use crate::writer::fan::Mask;
 use crate::writer::{SEGMENT_BLOBS, SealDone, Unindexed, Writer};
 use format::block::{RawBlock, SealedBlock};
@@ -219,6 +220,9 @@ impl Writer {
                 let (body, row, ids) = (Body::Whole(bytes.clone()), row.clone(), ids.clone());
                 Box::new(move |destination| destination.finish_pack(FinishJob { body, number, row, ids }))
             })?,
+        }
+        if self.is_time_to_keep() {
+            self.fan.each(Mask::MAX, false, &mut |_| Box::new(Destination::keep_finished))?;
         }
         self.forget_indexed();
         Ok(())
