@@ -148,7 +148,7 @@ fn add(session: &Session, args: &Add) -> Outcome<Exit> {
         }
     }
     tell_missed(session, &missed, "does not have the hold: give it there, too, with -r")?;
-    Ok(missed.first().map_or(exit, |missed| missed.failure.exit))
+    Ok(if missed.is_empty() { exit } else { Exit::Unreachable })
 }
 
 /// Copies that were not reached.
@@ -288,7 +288,7 @@ fn list(session: &Session) -> Outcome<Exit> {
         session.out.object(&objects.into())?;
     }
     tell_missed(session, &missed, "its holds are not listed")?;
-    Ok(missed.first().map_or(exit, |missed| missed.failure.exit))
+    Ok(if missed.is_empty() { exit } else { Exit::Unreachable })
 }
 
 fn table(session: &Session, all: &Holds, list: &SnapshotList) -> Outcome<()> {
@@ -357,5 +357,5 @@ fn release(session: &Session, args: &Release) -> Outcome<Exit> {
         }
     }
     tell_missed(session, &missed, "a hold that it has stays there")?;
-    Ok(missed.first().map_or(Exit::Ok, |missed| missed.failure.exit))
+    Ok(if missed.is_empty() { Exit::Ok } else { Exit::Unreachable })
 }

@@ -19,6 +19,7 @@ use crate::snapspec::to_path;
 use crate::{credentials, time};
 use ::repo::Repo;
 use ::repo::erasures::{self, Erasures};
+use ::repo::holds::{self, Holds};
 use ::repo::protection::{Protection, Protections};
 use ::repo::reader::Reader;
 use ::repo::rewrite::{self, LeftOut};
@@ -119,6 +120,16 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         true => known_anywhere(&copies)?,
         false => vec![new_erasure(&args)?],
     };
+    if !args.reapply
+        && !copies.iter().map(|copy| is_in(session, copy, &erasures[0].1)).try_fold(false, any)?
+    {
+        let what = format!("no snapshot holds {}: nothing was erased", shown_paths(&erasures[0].1));
+        return Err(Failure::new(Exit::Failed, what)
+            .hint("paths are as `lifeboat ls` shows them: lifeboat find NAME"));
+    }
+    if !args.dry_run {
+        share_holds(session, &copies)?;
+    }
     let held = held_anywhere(session, &copies)?;
     let mut exit = Exit::Ok;
     let mut done: Vec<(&Copy, Arc<Reader>)> = Vec::new();
@@ -151,7 +162,48 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     if !args.reapply {
         erasures.iter().for_each(|(_, erasure)| warn_of_living(session, erasure));
     }
-    Ok(not_reached.iter().find_map(|place| place.failed).unwrap_or(exit))
+    let was_tried = not_reached.iter().any(|place| place.was_tried);
+    Ok(if was_tried && exit == Exit::Ok { Exit::Unreachable } else { exit })
+}
+
+fn any(found: bool, next: Outcome<bool>) -> Outcome<bool> {
+    Ok(found || next?)
+}
+
+/// Whether a snapshot of a copy holds what is to be erased. Where a tree cannot be read, it may.
+fn is_in(session: &Session, copy: &Copy, erasure: &Erasure) -> Outcome<bool> {
+    let (reader, list) = (copy.opened.reader()?, session.opener().snapshots(&copy.place, &copy.opened.repo)?);
+    for snapshot in list.snapshots.iter().map(|s| &s.snapshot).filter(|s| erasure.covers(s)) {
+        match rewrite::holds(&reader, snapshot.root, erasure) {
+            Ok(false) => {}
+            Err(e) if !e.is_damage() => return Err(e.into()),
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// A hold in one copy counts in all that are open: each gets it, so that what it keeps is also brought back from there.
+fn share_holds(session: &Session, copies: &[Copy]) -> Outcome<()> {
+    let holds =
+        copies.iter().map(|copy| Ok(Holds::read(&copy.opened.repo)?.holds)).collect::<Outcome<Vec<_>>>()?;
+    for (at, copy) in copies.iter().enumerate() {
+        let siblings = copies.iter().zip(&holds).filter(|(other, _)| other.family() == copy.family());
+        for hold in siblings.flat_map(|(_, holds)| holds).filter(|hold| !hold.is_over(time::now())) {
+            if holds[at].iter().any(|own| own.id == hold.id || own.name == hold.name) {
+                continue;
+            }
+            holds::add(&copy.opened.repo, hold, &mut seed()?)?;
+            let body = json!({"added": hold.name, "id": hold.id.hex(), "reason": hold.reason, "why": "another copy has it"});
+            audit::record(session, &copy.opened.repo, "hold", &body);
+            session.out.info(format!(
+                "{} has the hold {:?} now, too",
+                safe(&copy.place.shown()),
+                safe(&hold.name)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Opens every copy that can be. Those that cannot are no reason to leave the paths in the others; they are named.
@@ -163,7 +215,7 @@ fn open_all(session: &Session) -> Outcome<(Vec<Copy>, Vec<NotReached>)> {
         name: missed.name,
         place: missed.place,
         why: missed.failure.message(),
-        failed: Some(missed.failure.exit),
+        was_tried: true,
     };
     let mut not_reached: Vec<NotReached> = missed.into_iter().map(why).collect();
     not_reached.extend(siblings_left_out(session, &copies, &named)?);
@@ -193,7 +245,7 @@ fn siblings_left_out(
                 name: Some(name.clone()),
                 place: name.clone(),
                 why: "not named".into(),
-                failed: None,
+                was_tried: false,
             });
         }
     }

@@ -161,3 +161,14 @@ fn deleting_names_all_that_goes_and_spares_what_the_backup_left_out() {
     assert!(refused.err.contains("--delete-excluded"), "{}", refused.err);
     assert!(machine.path("src/a.x").exists());
 }
+
+#[test]
+fn a_tree_that_is_lost_is_damage_and_not_an_empty_selection() {
+    let machine = Machine::with_snapshot();
+    for pack in crate::support::walk(&machine.path("repo/trees")).iter().filter(|path| path.is_file()) {
+        fs::remove_file(pack).unwrap();
+    }
+    let ran = machine.run(&["--no-cache", "restore", "-r", "repo", "latest", "--target", "out"]);
+    assert_eq!(ran.code, 5, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("tree node"), "{}", ran.err);
+}

@@ -127,6 +127,12 @@ fn a_hold_is_put_into_every_copy_and_one_that_is_in_one_of_them_wins_in_all() {
     assert_eq!((ran.code, ran.out.matches("case 7").count()), (14, 2), "{}", ran.out);
     for repository in ["repo", "second"] {
         assert!(ids(&machine, repository).contains(&held), "{repository}");
+        machine.ok(&["restore", &held, "-r", repository, "--target", repository.to_uppercase().as_str()]);
+        let back = walk(&machine.path(&repository.to_uppercase()));
+        assert!(
+            back.iter().any(|path| path.ends_with("diary")),
+            "a held snapshot comes back whole from both"
+        );
     }
     assert_eq!(with_both(&["hold", "release", "case 7"]).code, 0);
     assert_eq!(with_both(&["hold", "release", "case 7"]).code, 1);
@@ -136,7 +142,31 @@ fn a_hold_is_put_into_every_copy_and_one_that_is_in_one_of_them_wins_in_all() {
     }
     fs::rename(machine.path("second"), machine.path("away")).unwrap();
     let ran = with_both(&["hold", "add", "case 8", "--all"]);
-    assert!(ran.code == 10 && ran.err.contains("second was not reached"), "{}", ran.err);
+    assert!(ran.code == 13 && ran.err.contains("second was not reached"), "{}", ran.err);
+}
+
+#[test]
+fn a_path_that_no_snapshot_holds_is_an_error_and_leaves_no_trace() {
+    let machine = two_copies();
+    for extra in [&[][..], &["-n"]] {
+        let ran =
+            run(&machine, 1, &[&["rewrite", "--remove", "/no/such/path", "-r", "repo"], extra].concat());
+        assert!(ran.err.contains("no snapshot holds /no/such/path"), "{}", ran.err);
+    }
+    assert_eq!(machine.ok(&["rewrite", "--list", "-r", "repo"]), "");
+}
+
+/// What is printed is enough: nothing of it is left in any pack.
+#[test]
+fn the_command_that_is_printed_takes_the_bytes_out_at_once() {
+    let machine = two_copies();
+    let before = walk(&machine.path("repo/packs")).len();
+    let ran = run(&machine, 0, &["rewrite", "--remove", &anna(&machine), "-r", "repo"]);
+    let printed = ran.out.lines().find_map(|line| line.trim().strip_prefix("at once: lifeboat ")).unwrap();
+    let words: Vec<&str> = printed.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    machine.ok(&words);
+    let stats = machine.ok(&["prune", "-r", "repo", "-n", "--max-unused", "0"]);
+    assert!(!stats.contains("would be rewritten") || stats.contains(" 0 packs"), "{before}: {stats}");
 }
 
 #[test]
@@ -204,9 +234,9 @@ fn a_copy_that_is_not_there_keeps_nobody_from_the_others_and_is_named() {
     let machine = two_copies();
     fs::rename(machine.path("second"), machine.path("away")).unwrap();
     let args = ["rewrite", "--remove", &anna(&machine), "-r", "repo", "-r", "second"];
-    let ran = run(&machine, 10, &args);
+    let ran = run(&machine, 13, &args);
     assert!(ran.err.contains("second holds it still"), "{}", ran.err);
-    assert!(ran.out.contains("their bytes by the first prune after"), "{}", ran.out);
+    assert!(ran.out.contains("and their bytes after"), "{}", ran.out);
     assert!(ids(&machine, "repo").iter().all(|id| !holds(&machine, "repo", id)));
     fs::rename(machine.path("away"), machine.path("second")).unwrap();
     // One copy that knows tells the others.
@@ -240,7 +270,7 @@ fn status_reminds_of_a_copy_that_was_away_until_it_is_rewritten() {
         status
     };
     fs::rename(machine.path("second"), machine.path("away")).unwrap();
-    run(&machine, 10, &["rewrite", "--remove", &anna(&machine)]);
+    run(&machine, 13, &["rewrite", "--remove", &anna(&machine)]);
     let status = says("second: was away when paths were erased, and holds them still");
     assert!(status.contains("lifeboat rewrite --reapply -r second"), "{status}");
     fs::rename(machine.path("away"), machine.path("second")).unwrap();

@@ -371,7 +371,10 @@ impl<'a> Pass<'a> {
         on_the_way: bool,
     ) -> RepoResult<bool> {
         let ReadEntry { mut stat, extras, body, changed, random } = read;
-        self.teller.unread_extras(key, &extras);
+        // What cannot be read at all is told once, and a folder that cannot be opened by who lists it.
+        if !matches!(body, Body::Unreadable(_)) {
+            self.teller.unread_extras(key, &extras, stat.kind);
+        }
         let blind = !extras.unread.is_empty();
         let mut marks = if changed { Marks::CHANGED } else { Marks::default() };
         let content = match body {

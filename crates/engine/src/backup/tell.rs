@@ -3,7 +3,7 @@
 use super::pass::not_entered_text;
 use crate::monitor::{Action, Monitor, Note, Phase, Progress, Severity};
 use format::tree::KeyPath;
-use host::{Directory, Extras, Fault, FaultKind, Listing};
+use host::{Directory, Extras, Fault, FaultKind, Kind, Listing};
 use repo::RepoError;
 use repo::reader::chain;
 use std::io;
@@ -100,8 +100,13 @@ impl<'a> Teller<'a> {
         self.note(Severity::Problem, path_of(key), "read", text, 0);
     }
 
-    pub(super) fn unread_extras(&mut self, key: &[u8], extras: &Extras) {
+    pub(super) fn unread_extras(&mut self, key: &[u8], extras: &Extras, kind: Kind) {
+        let is_told_later =
+            |e: &io::Error| kind == Kind::Directory && e.kind() == io::ErrorKind::PermissionDenied;
         for part in &extras.unread {
+            if is_told_later(&io::Error::from_raw_os_error(part.errno)) {
+                continue;
+            }
             let why = io::Error::from_raw_os_error(part.errno);
             self.note(
                 Severity::Problem,

@@ -21,8 +21,8 @@ pub(super) struct NotReached {
     pub(super) name: Option<String>,
     pub(super) place: String,
     pub(super) why: String,
-    /// How the attempt ended, if there was one.
-    pub(super) failed: Option<Exit>,
+    /// Whether it was to be reached.
+    pub(super) was_tried: bool,
 }
 
 /// Until when what was forgotten now can be there, where the usual undo window and grace are kept.
@@ -97,19 +97,23 @@ fn remains_lines(remains: &Remains, place: &str, some_are_kept: bool) -> [String
             time::shown(remains.undo_until)
         ),
         format!(
-            "  and their bytes by the first prune after {}; versions under an object lock stay until it ends",
-            time::shown(remains.bytes_until)
+            "  and their bytes after {} by: lifeboat prune -r {} --max-unused 0; versions under an object lock stay until it ends",
+            time::shown(remains.bytes_until),
+            shell_word(place)
         ),
-        format!("  at once: lifeboat prune -r {} --undo-window 0 --grace 0", shell_word(place)),
+        format!(
+            "  at once: lifeboat prune -r {} --undo-window 0 --grace 0 --max-unused 0",
+            shell_word(place)
+        ),
     ]
 }
 
 /// Names the copies that hold everything still, and what ends that.
 pub(super) fn tell_not_reached(session: &Session, places: &[NotReached]) -> Outcome<()> {
-    for NotReached { place, why, failed, .. } in places {
+    for NotReached { place, why, was_tried, .. } in places {
         if session.out.json {
             session.out.object(&json!({
-                "message_type": "rewrite_not_reached", "repository": place, "why": why, "tried": failed.is_some(),
+                "message_type": "rewrite_not_reached", "repository": place, "why": why, "tried": was_tried,
             }))?;
             continue;
         }
