@@ -197,13 +197,22 @@ fn show(session: &Session, args: &Show) -> Outcome<Exit> {
     }
     let e = &d.evidence;
     session.out.line(format!("record {}", d.record))?;
-    session.out.line(format!("of {}, by {}@{}", safe(&e.location), safe(&d.user), safe(&d.machine)))?;
+    let day = |secs: i64| time::shown(Timestamp { secs, nanos: 0 });
+    session.out.line(format!(
+        "held {} of {}, by {}@{} with lifeboat {}",
+        day(e.started),
+        safe(&e.location),
+        safe(&d.user),
+        safe(&d.machine),
+        safe(&e.program)
+    ))?;
     session.out.line(format!("signed with {}: {}", d.signer, if d.signed { "right" } else { "WRONG" }))?;
     session.out.line(format!(
-        "source {}, {} snapshot {}",
+        "source {}, {} snapshot {} of {}",
         safe(&e.source.shown()),
         e.age.as_str(),
-        e.snapshot
+        e.snapshot,
+        day(e.snapshot_time)
     ))?;
     tell(session, e, None)?;
     Ok(Exit::Ok)
@@ -265,9 +274,10 @@ fn tell(session: &Session, e: &Evidence, kept: Option<&std::path::Path>) -> Outc
         e.attributes,
         e.live.equal
     ))?;
-    let age = duration(e.data_age.seconds);
-    if !e.data_age.met {
-        session.out.line(format!("the newest snapshot is {age} old: too old"))?;
+    if let Some(goal) = e.data_age.goal {
+        let age = duration(e.data_age.seconds);
+        let word = if e.data_age.met { "" } else { ": too old" };
+        session.out.line(format!("the newest snapshot is {age} old (goal {}){word}", duration(goal)))?;
     }
     for a in &e.asserts {
         let word = if a.ok { "yes" } else { "NO" };

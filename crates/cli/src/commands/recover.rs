@@ -43,7 +43,7 @@ and how long it takes. Nothing is ever written over another configuration.
 Examples:
   lifeboat recover /mnt/usb/backup --recovery-key            asks for the key of the printed kit
   lifeboat recover kit.html                                  places and key from the file of a kit
-  lifeboat recover https://nas.lan/backup --ca nas.pem --recovery-share a.share --recovery-share b.share
+  lifeboat recover webdavs://nas.lan/backup --ca nas.pem --recovery-share a.share --recovery-share b.share
   lifeboat recover /mnt/usb/backup home shop --in-place      files to where they were, databases into their server
   lifeboat recover /mnt/usb/backup --all --target /srv/back --before '2026-11-20 08:00'
   lifeboat recover /mnt/usb/backup --recovery-key --system --disk /dev/sda -n      a whole machine onto an empty disk
@@ -116,7 +116,9 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         _ => found::without_configuration(&known, until),
     };
     if backs.iter().all(|back| back.snapshot.is_none()) {
-        return Err(Failure::new(Exit::Failed, "there is no snapshot that could come back")
+        let when =
+            args.before.map_or_else(String::new, |until| format!(" from {} or before", time::shown(until)));
+        return Err(Failure::new(Exit::Failed, format!("there is no snapshot{when} that could come back"))
             .hint(format!("lifeboat snapshots -r {}", shell_word(&here.place.shown()))));
     }
     if args.system.system {

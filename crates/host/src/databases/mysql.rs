@@ -18,6 +18,8 @@ const USERS: &str = "users.sql";
 const FOLDER: &str = "databases";
 /// What stands before the name of an account, on a line of its own.
 const ACCOUNT: &str = "-- account ";
+/// The role that every account of MariaDB 10.11 and newer has: it is there, and cannot be made.
+const EVERYBODY: &str = "`PUBLIC`";
 /// Beginning of the name of a database into which a dump is loaded to see whether it can be.
 const TRIAL: &str = "lifeboat_trial_";
 /// Where systems keep their programs.
@@ -154,6 +156,15 @@ impl<'s> Client<'s> {
                 continue;
             }
             let kept = self.statements(&account).map(|(make, granted)| {
+                if account.name == EVERYBODY {
+                    let granted = granted.lines().filter(|line| !line.starts_with("GRANT USAGE ON *.* "));
+                    let lines: String =
+                        granted.map(|line| line.replace(EVERYBODY, "PUBLIC") + ";\n").collect();
+                    if !lines.is_empty() {
+                        grants += &format!("{ACCOUNT}{}\n{lines}", account.name);
+                    }
+                    return;
+                }
                 makes += &format!("{ACCOUNT}{}\n{make};\n", account.name);
                 grants += &format!("{ACCOUNT}{}\n", account.name);
                 granted.lines().for_each(|line| grants += &format!("{line};\n"));

@@ -2,7 +2,7 @@
 //! whether the evidence itself is whole.
 
 use super::choose::SourceKey;
-use super::evidence::{Drilled, Evidence, ResultWord};
+use super::evidence::{Asserted, Drilled, Evidence, ResultWord};
 use super::proof::{Proof, Shown};
 use crate::counts::count;
 use crate::display::safe;
@@ -155,7 +155,18 @@ impl<'r> DrillReport<'r> {
                 &e.snapshot[..8],
                 summary(e)
             ));
+            lines.push(format!(
+                "    lifeboat {} by {}@{}, record {}, signed with {}{}; {}",
+                safe(&e.program),
+                safe(&d.user),
+                safe(&d.machine),
+                &d.record[..8.min(d.record.len())],
+                &d.signer[..16.min(d.signer.len())],
+                if d.signed { "" } else { " WRONGLY" },
+                age_words(e)
+            ));
             lines.extend(e.problems.iter().map(|p| format!("    {}: {}", safe(&p.path), safe(&p.what))));
+            lines.extend(e.asserts.iter().map(|a| format!("    {}", safe(&answered(a)))));
         }
         lines.push(match self.log_is_whole {
             true => "the evidence is signed, chained and complete".to_string(),
@@ -244,10 +255,20 @@ impl<'r> DrillReport<'r> {
     }
 }
 
+fn age_words(e: &Evidence) -> String {
+    let goal = e.data_age.goal.map_or_else(String::new, |goal| format!(" (goal {})", duration(goal)));
+    format!("the newest snapshot was {} old{goal}", duration(e.data_age.seconds))
+}
+
+fn answered(a: &Asserted) -> String {
+    format!("{}: {} ({})", if a.ok { "yes" } else { "NO" }, a.question, a.answer)
+}
+
 fn row(d: &Drilled) -> Vec<String> {
     let e = &d.evidence;
-    let problems: String =
+    let mut problems: String =
         e.problems.iter().take(5).map(|p| format!("<br>{}: {}", escape(&p.path), escape(&p.what))).collect();
+    e.asserts.iter().for_each(|a| problems.push_str(&format!("<br>{}", escape(&answered(a)))));
     vec![
         day(e.started),
         format!(
@@ -272,7 +293,13 @@ fn row(d: &Drilled) -> Vec<String> {
         ),
         goal("RTO", &e.full_restore) + "<br>" + &goal("RPO", &e.data_age),
         verdict(e) + &problems,
-        format!("{}<br><code>{}</code>", escape(&d.machine), &d.signer[..16.min(d.signer.len())]),
+        format!(
+            "{}<br><code>{}</code>{}<br>lifeboat {}",
+            escape(&d.machine),
+            &d.signer[..16.min(d.signer.len())],
+            if d.signed { "" } else { "<br><span class=\"bad\">wrongly signed</span>" },
+            escape(&e.program)
+        ),
     ]
 }
 
@@ -292,6 +319,14 @@ fn verdict(e: &Evidence) -> String {
     format!("<span class=\"{class}\">{}</span>", e.result.as_str())
 }
 
+/// Files, and what else came back where there was no file.
+fn contents(e: &Evidence) -> String {
+    match (e.files, e.entries) {
+        (0, entries) if entries > 0 => format!("no file, {} and the like", count(entries, "folder")),
+        (files, _) => count(files, "file"),
+    }
+}
+
 /// One drill in one line.
 pub fn summary(e: &Evidence) -> String {
     let mut text = format!(
@@ -299,7 +334,7 @@ pub fn summary(e: &Evidence) -> String {
         e.result.as_str(),
         e.part.k + 1,
         e.part.of,
-        count(e.files, "file"),
+        contents(e),
         sizes::shown(e.bytes),
         e.restore_seconds,
         duration(e.full_restore.seconds)
@@ -312,7 +347,7 @@ pub fn summary(e: &Evidence) -> String {
 
 /// Seconds as people read them.
 pub fn duration(seconds: f64) -> String {
-    time::clock(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    time::clock(Duration::from_secs_f64(seconds.clamp(0.0, 1e9).ceil()))
 }
 
 fn day(secs: i64) -> String {

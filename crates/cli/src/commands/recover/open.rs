@@ -58,7 +58,12 @@ pub(super) fn open(session: &Session, from: &OsStr) -> Outcome<Here> {
             Err(e) if words.len() == 1 => return Err(nothing_there(e)),
             Err(e) => {
                 session.out.warn(format!("{} is left out: {}", safe(&place.shown()), e.message()));
-                failure = failure.or(Some(e));
+                // A key that does not fit says more than a place that is away.
+                let says_more = |e: &Failure| e.exit == Exit::WrongPassword;
+                failure = match failure {
+                    Some(first) if says_more(&first) || !says_more(&e) => Some(first),
+                    _ => Some(e),
+                };
             }
         }
     }

@@ -147,7 +147,7 @@ fn by_hand(list: &List<'_>, back: &Back) -> Option<String> {
 
 /// The commands that bring it back.
 fn next_lines(list: &List<'_>) -> Vec<String> {
-    let word = &list.here.word;
+    let (word, lifeboat) = (&list.here.word, program());
     let mut lines = vec![String::new(), "Next:".to_string()];
     let first = list
         .backs
@@ -155,31 +155,44 @@ fn next_lines(list: &List<'_>) -> Vec<String> {
         .find(|back| back.snapshot.is_some() && !matches!(how(list.config, back, word), How::ByHand(_)));
     if let Some(back) = first {
         lines.push(format!(
-            "  lifeboat recover {word} {} --in-place     one of them, to where it was",
+            "  {lifeboat} recover {word} {} --in-place     one of them, to where it was",
             shell_word(&back.name)
         ));
         lines.push(format!(
-            "  lifeboat recover {word} --all --target /srv/back     all of them, into a folder"
+            "  {lifeboat} recover {word} --all --target /srv/back     all of them, into a folder"
         ));
     }
     for back in list.backs {
-        lines.extend(by_hand(list, back).map(|command| format!("  {command}     {}", safe(&back.name))));
+        let by_hand = by_hand(list, back).map(|command| as_begun(&command, &lifeboat));
+        lines.extend(by_hand.map(|command| format!("  {command}     {}", safe(&back.name))));
     }
     let is_root =
         |back: &Back| back.snapshot.as_ref().is_some_and(|s| s.sources.iter().any(|path| path == b"/"));
     if list.backs.iter().any(is_root) {
         lines.push(format!(
-            "  lifeboat recover {word} --system --disk DEVICE -n     the whole machine onto an empty disk; -n only says how"
+            "  {lifeboat} recover {word} --system --disk DEVICE -n     the whole machine onto an empty disk; -n only says how"
         ));
     }
     if list.brought.is_some() {
-        lines.push(format!("  lifeboat plan --stored -r {word}     the recovery plan, as it is stored here"));
+        lines.push(format!(
+            "  {lifeboat} plan --stored -r {word}     the recovery plan, as it is stored here"
+        ));
     }
     if list.brought.is_some_and(Brought::is_here) {
-        lines.push("  lifeboat status     what else is missing".into());
+        lines.push(format!("  {lifeboat} status     what else is missing"));
     }
-    lines.push(format!("  {}     a new kit: the old key was used", list.new_kit));
+    lines.push(format!("  {}     a new kit: the old key was used", as_begun(&list.new_kit, &lifeboat)));
     lines
+}
+
+/// The program as it was begun: on a bare machine it is in no folder of the PATH.
+fn program() -> String {
+    let begun = std::env::args().next().filter(|begun| begun.contains('/'));
+    begun.map_or_else(|| "lifeboat".into(), |begun| shell_word(&begun))
+}
+
+fn as_begun(command: &str, lifeboat: &str) -> String {
+    command.strip_prefix("lifeboat ").map_or_else(|| command.into(), |rest| format!("{lifeboat} {rest}"))
 }
 
 /// The command that makes a kit like the one that was used.
