@@ -158,7 +158,10 @@ fn close(schema: &mut Value) {
 /// Formats such as `uint32` say nothing to an editor.
 fn is_ours(format: &Value) -> bool {
     format.is_object()
-        || matches!(format.as_str(), Some("duration" | "size" | "rate" | "share" | "parity" | "schedule"))
+        || matches!(
+            format.as_str(),
+            Some("duration" | "size" | "rate" | "share" | "parity" | "schedule" | "window")
+        )
 }
 
 /// Takes a key out of the schema.

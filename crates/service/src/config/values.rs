@@ -3,6 +3,7 @@
 //! Each is written as text and read by the one parser that the command line uses, too. The schema names the
 //! kind of text by `format`, so that a wrong one is found at its place before anything else is read.
 
+use crate::conditions::Window;
 use crate::schedule::{Schedule, ScheduleError};
 use crate::{durations, sizes};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -265,6 +266,7 @@ pub(super) fn check_format(format: &str, text: &str) -> Result<(), String> {
         "share" => text.parse::<Share>().map(drop),
         "parity" => text.parse::<Parity>().map(drop),
         "schedule" => text.parse::<When>().map(drop),
+        "window" => text.parse::<Window>().map(drop).map_err(|e| e.to_string()),
         _ => Ok(()),
     }
 }

@@ -57,10 +57,8 @@ impl<'s> Walk<'s> {
         if schema.get("x-chosen-by").is_some() {
             return self.chosen(node, schema);
         }
-        for word in ["anyOf", "oneOf"] {
-            if let Some(kinds) = schema.get(word).and_then(Value::as_array) {
-                return self.one_of(node, kinds);
-            }
+        if let Some(kinds) = kinds_of(schema) {
+            return self.one_of(node, kinds);
         }
         let Some(object) = schema.as_object() else { return };
         if !self.is_of_type(node, object) {
@@ -113,20 +111,14 @@ impl<'s> Walk<'s> {
 
     /// Follows the kinds that fit by their type; with several, the one that fits best.
     fn one_of(&mut self, node: &Node, kinds: &'s [Value]) {
-        let fits = |kind: &&'s Value| {
-            let object = self.resolve(kind);
-            object.get("anyOf").is_some()
-                || object.get("oneOf").is_some()
-                || object.as_object().is_some_and(|object| self.is_of_type(node, object))
-        };
-        let fitting: Vec<&'s Value> = kinds.iter().filter(fits).collect();
+        let fitting: Vec<&'s Value> = kinds.iter().filter(|kind| self.fits(node, kind)).collect();
         if fitting.is_empty() {
-            let expected: Vec<String> = kinds
-                .iter()
-                .filter_map(|kind| self.resolve(kind).as_object())
-                .map(|object| self.expected(object))
-                .filter(|word| word != "nothing")
-                .collect();
+            let mut expected: Vec<String> = Vec::new();
+            for word in kinds.iter().flat_map(|kind| self.all_expected(kind)) {
+                if word != "nothing" && !expected.contains(&word) {
+                    expected.push(word);
+                }
+            }
             let text = format!("{} is {}, not {}", self.name(), expected.join(" or "), node.word());
             return self.wrong(node, text);
         }
@@ -148,6 +140,24 @@ impl<'s> Walk<'s> {
                 self.problems.push(with_guess(problem, text, words.iter().copied()));
             }
             (found, _) => self.problems.extend(found.into_iter().flatten()),
+        }
+    }
+
+    /// Whether a kind, or one of those it may be, has the type of what is written.
+    fn fits(&self, node: &Node, kind: &'s Value) -> bool {
+        let schema = self.resolve(kind);
+        match kinds_of(schema) {
+            Some(kinds) => kinds.iter().any(|kind| self.fits(node, kind)),
+            None => schema.as_object().is_some_and(|object| self.is_of_type(node, object)),
+        }
+    }
+
+    /// What a kind, or each of those it may be, expects.
+    fn all_expected(&self, kind: &'s Value) -> Vec<String> {
+        let schema = self.resolve(kind);
+        match kinds_of(schema) {
+            Some(kinds) => kinds.iter().flat_map(|kind| self.all_expected(kind)).collect(),
+            None => schema.as_object().map(|object| self.expected(object)).into_iter().collect(),
         }
     }
 
@@ -298,6 +308,11 @@ impl<'s> Walk<'s> {
             self.wrong(node, format!("{} says more than one thing", self.name()));
         }
     }
+}
+
+/// The kinds between which a schema leaves the choice.
+fn kinds_of(schema: &Value) -> Option<&Vec<Value>> {
+    ["anyOf", "oneOf"].iter().find_map(|word| schema.get(*word)?.as_array())
 }
 
 fn types_of(schema: &Object) -> Vec<&str> {

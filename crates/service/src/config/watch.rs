@@ -385,6 +385,7 @@ pub struct DaemonLimits {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub struct QuietHours {
     /// When: `Mon..Fri 09:00-18:00`.
+    #[schemars(extend("format" = "window"))]
     pub window: String,
     /// Bytes sent per second then; where this is absent nothing begins.
     #[serde(default)]

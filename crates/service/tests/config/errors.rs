@@ -130,6 +130,53 @@ lifeboat.toml:12:7: error: hooks.0.run is empty
 }
 
 #[test]
+fn a_mode_by_the_calendar_is_told_what_is_wrong_in_it() {
+    told(
+        &format!("{LEAST}mode = {{ full = \"montly\", incremental = \"daily\", else = \"ful\" }}\n"),
+        r#"
+lifeboat.toml:9:17: error: jobs.daily.mode.full is one of daily, weekly, monthly, quarterly, yearly, not "montly"
+  9 | mode = { full = "montly", incremental = "daily", else = "ful" }
+    |                 ^^^^^^^^
+  help: did you mean monthly?
+lifeboat.toml:9:27: error: there is no jobs.daily.mode.incremental
+  9 | mode = { full = "montly", incremental = "daily", else = "ful" }
+    |                           ^^^^^^^^^^^
+  help: there are differential, else, full
+lifeboat.toml:9:57: error: jobs.daily.mode.else is one of full, incremental, differential, not "ful"
+  9 | mode = { full = "montly", incremental = "daily", else = "ful" }
+    |                                                         ^^^^^
+  help: did you mean full?
+"#,
+    );
+    let text = wrong(&format!("{LEAST}mode = {{ ful = \"monthly\" }}\n"));
+    assert!(
+        text.contains("there is no jobs.daily.mode.ful") && text.contains("did you mean full?"),
+        "{text}"
+    );
+    let text = wrong(&format!("{LEAST}mode = 3\n"));
+    assert!(text.contains("jobs.daily.mode is a text or a table, not a number"), "{text}");
+}
+
+#[test]
+fn quiet_hours_are_times_of_the_week() {
+    told(
+        &format!("{LEAST}[daemon]\nquiet_hours = {{ window = \"Fro 09:00-10:00\" }}\n"),
+        r#"
+lifeboat.toml:10:26: error: daemon.quiet_hours.window: "Fro 09:00-10:00" is no time of the week: write it like "Mon..Fri 09:00-18:00" or "22:00-06:00"
+  10 | quiet_hours = { window = "Fro 09:00-10:00" }
+     |                          ^^^^^^^^^^^^^^^^^
+"#,
+    );
+    for window in ["x", "25:00-26:00", "Mon..Fri 09:00"] {
+        let text = format!(
+            "{LEAST}[[daemon.quiet_hours]]\nwindow = \"Sat\"\n[[daemon.quiet_hours]]\nwindow = {window:?}\n"
+        );
+        let text = wrong(&text);
+        assert!(text.contains(":12:10: error: daemon.quiet_hours.1.window: "), "{text}");
+    }
+}
+
+#[test]
 fn broken_toml_says_where() {
     let text = wrong("[sources.home]\npaths = [\"~\"\n[jobs]\n");
     assert!(text.starts_with("lifeboat.toml:3:1: error: "), "{text}");
