@@ -97,6 +97,9 @@ pub enum RepoError {
     /// Anything about local files of this machine.
     #[error("{0}")]
     Local(String),
+    /// A source does not let this program in, or is not what it is said to be: another try finds the same.
+    #[error("{0}")]
+    SourceRefused(String),
 }
 
 impl RepoError {

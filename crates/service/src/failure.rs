@@ -68,6 +68,7 @@ pub struct Failure {
     what: String,
     cause: Option<Cause>,
     hint: Option<String>,
+    is_lasting: bool,
 }
 
 /// A result, or what the user is told.
@@ -76,7 +77,7 @@ pub type Outcome<T> = Result<T, Failure>;
 impl Failure {
     /// A failure without cause or hint.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure { exit, what: what.into(), cause: None, hint: None }
+        Failure { exit, what: what.into(), cause: None, hint: None, is_lasting: false }
     }
 
     /// The user asked for something that cannot be.
@@ -108,10 +109,21 @@ impl Failure {
         Failure { hint, ..self }
     }
 
+    /// As one that another try cannot change.
+    pub fn lasting(self) -> Self {
+        Failure { is_lasting: true, ..self }
+    }
+
+    /// Whether another try a little later may go well.
+    pub fn is_passing(&self) -> bool {
+        !self.is_lasting && matches!(self.exit, Exit::Failed | Exit::Unreachable)
+    }
+
     /// Puts what was being done before what failed.
     pub fn during(self, what: impl Into<String>) -> Self {
-        let Failure { exit, hint, .. } = &self;
-        Failure { exit: *exit, what: what.into(), hint: hint.clone(), cause: Some(Box::new(self)) }
+        let Failure { exit, hint, is_lasting, .. } = &self;
+        let (exit, hint, is_lasting) = (*exit, hint.clone(), *is_lasting);
+        Failure { exit, what: what.into(), hint, is_lasting, cause: Some(Box::new(self)) }
     }
 
     /// Error, causes and hint, each on a line of its own.
@@ -174,7 +186,7 @@ fn wrap(exit: Exit, error: impl Error + Send + Sync + 'static) -> Failure {
     let what = error.to_string();
     match error.source() {
         None => Failure::new(exit, what),
-        Some(_) => Failure { exit, what, cause: Some(Box::new(Below(Box::new(error)))), hint: None },
+        Some(_) => Failure::new(exit, what).because(Below(Box::new(error))),
     }
 }
 
@@ -192,6 +204,11 @@ impl Error for Below {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source().and_then(|cause| cause.source())
     }
+}
+
+/// What a place says of this program's login, and will say again.
+fn is_lasting(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unauthenticated | ErrorKind::UntrustedServer)
 }
 
 fn exit_of_store(kind: ErrorKind) -> Exit {
@@ -213,7 +230,8 @@ fn exit_of_store(kind: ErrorKind) -> Exit {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let failure = wrap(exit_of_store(error.kind()), error);
+        let is_lasting = is_lasting(error.kind());
+        let failure = Failure { is_lasting, ..wrap(exit_of_store(error.kind()), error) };
         match failure.exit {
             Exit::NoSpace => failure.hint(NO_SPACE),
             _ => failure,
@@ -255,6 +273,11 @@ fn hint_of_store(kind: ErrorKind, location: &str) -> Option<String> {
 
 impl From<RepoError> for Failure {
     fn from(error: RepoError) -> Self {
+        let is_lasting = match &error {
+            RepoError::SourceRefused(_) => true,
+            RepoError::Store { source, .. } => is_lasting(source.kind()),
+            _ => false,
+        };
         let exit = match &error {
             RepoError::NoRepository { .. } => Exit::NoRepository,
             RepoError::WrongSecret { .. } => Exit::WrongPassword,
@@ -291,7 +314,7 @@ impl From<RepoError> for Failure {
             _ if exit == Exit::Damage => Some("find out what it hurts with: lifeboat check".to_string()),
             _ => None,
         };
-        let failure = wrap(exit, error);
+        let failure = Failure { is_lasting, ..wrap(exit, error) };
         failure.hint_if_none(|| hint)
     }
 }
@@ -303,7 +326,9 @@ pub fn local(what: impl Into<String>, error: std::io::Error) -> Failure {
         std::io::ErrorKind::BrokenPipe => Exit::BrokenPipe,
         _ => Exit::Failed,
     };
-    Failure::new(exit, what).because(error)
+    let is_lasting =
+        matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::InvalidInput);
+    Failure { is_lasting, ..Failure::new(exit, what).because(error) }
 }
 
 impl From<crate::catalog::CatalogError> for Failure {
@@ -320,6 +345,19 @@ impl From<crate::catalog::CatalogError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_try_cannot_change_is_lasting() {
+        let store = |kind| {
+            let source = StoreError::new(kind, "list");
+            Failure::from(RepoError::Store { location: "s3://x".into(), source })
+        };
+        assert!(store(ErrorKind::Transient).is_passing() && !store(ErrorKind::Unauthenticated).is_passing());
+        let refused = Failure::from(RepoError::SourceRefused("NOAUTH".into()));
+        assert!(refused.exit == Exit::Failed && !refused.is_passing());
+        assert!(!refused.during("cannot back up").is_passing() && !Failure::usage("x").is_passing());
+        assert!(local("read", std::io::Error::other("x")).is_passing());
+    }
 
     #[test]
     fn every_cause_gets_a_line_and_the_hint_comes_last() {

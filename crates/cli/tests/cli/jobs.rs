@@ -2,6 +2,7 @@
 
 use crate::support::Machine;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// A machine with a configuration: two repositories of one family, files and a command.
 fn machine(more: &str) -> Machine {
@@ -69,8 +70,16 @@ fn a_copy_that_was_away_catches_up() {
     let (here, away) = (machine.root.join("second"), machine.root.join("away"));
     fs::rename(&here, &away).unwrap();
     let ran = machine.run(&["run", "daily"]);
-    assert_eq!(ran.code, 75, "{}", ran.err);
+    assert_eq!(ran.code, 0, "what is there has its snapshots: {}{}", ran.out, ran.err);
     assert!(ran.out.contains("src into second: skipped: the disk of second is not there"), "{}", ran.out);
+    let main = (machine.root.join("main"), machine.root.join("main-away"));
+    let text = fs::read_to_string(machine.root.join("lifeboat.toml")).unwrap();
+    let removable = "[repositories.main.removable]\nremind_after = \"7d\"\n";
+    fs::write(machine.root.join("lifeboat.toml"), format!("{text}{removable}")).unwrap();
+    fs::rename(&main.0, &main.1).unwrap();
+    let ran = machine.run(&["run", "daily"]);
+    assert_eq!(ran.code, 75, "nothing could be done: {}{}", ran.out, ran.err);
+    fs::rename(&main.1, &main.0).unwrap();
     fs::write(machine.root.join("src/new"), "new").unwrap();
     fs::rename(&away, &here).unwrap();
     machine.ok(&["run", "daily"]);
@@ -96,6 +105,35 @@ fn what_is_missing_or_fails_is_a_failure_and_no_snapshot() {
     fs::write(machine.root.join("src/tiny"), "x").unwrap();
     let ran = machine.run(&["run", "daily"]);
     assert!(ran.code == 3 && ran.err.contains("it holds 1 B, and usually 12 B"), "{}", ran.err);
+}
+
+#[test]
+fn what_another_try_cannot_change_is_not_tried_again() {
+    let mut machine = with_repositories("");
+    let tools = machine.root.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let (tool, asked) = (tools.join("redis-cli"), machine.root.join("asked"));
+    let answers = |words: &str| {
+        fs::remove_file(&asked).ok();
+        let script = format!("#!/bin/sh\necho x >> {}\necho '{words}'\n", asked.display());
+        fs::write(&tool, script).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    machine.set("PATH", &format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()));
+    let file = machine.root.join("lifeboat.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let redis = "type = \"redis\"\nurl = \"redis://127.0.0.1:1\"";
+    let text = text.replace("type = \"command\"\ncommand = [\"echo\", \"hello\"]", redis);
+    let text = text
+        .replace("attempts = 1", "attempts = 3, wait = \"1s\"")
+        .replace("\"src\", \"words\"", "\"words\"");
+    fs::write(&file, &text).unwrap();
+    for (words, tries) in [("NOAUTH Authentication required.", 1), ("ERR the server is loading", 3)] {
+        answers(words);
+        let ran = machine.run(&["run", "daily"]);
+        assert!(ran.code == 1 && ran.err.contains(words), "{}", ran.err);
+        assert_eq!(fs::read_to_string(&asked).unwrap().lines().count(), tries, "{}", ran.err);
+    }
 }
 
 #[test]

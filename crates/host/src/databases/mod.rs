@@ -45,7 +45,7 @@ impl Databases {
         };
         match names.iter().find(|name| !there.contains(name)) {
             Some(absent) => Err(io::Error::new(
-                io::ErrorKind::NotFound,
+                io::ErrorKind::InvalidInput,
                 format!("the server has no database {absent:?} (it has: {})", there.join(", ")),
             )),
             None if names.is_empty() => Err(io::Error::other("no database is named")),

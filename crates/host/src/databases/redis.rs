@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::about::{About, Database};
-use super::tool::Tool;
+use super::tool::{self, Tool};
 use super::{Files, Restore, Restored, Server, not_empty};
 use crate::produce::{Contents, Facts, Grain, Producer, Sink};
 
@@ -67,7 +67,7 @@ fn ask(server: &Server, words: &[&str]) -> io::Result<String> {
     let answer = client(server, "redis-cli").args(words.iter().copied()).text()?;
     let answer = answer.trim_end().to_string();
     match ["ERR ", "NOAUTH ", "WRONGPASS ", "NOPERM ", "(error)"].iter().any(|e| answer.starts_with(e)) {
-        true => Err(io::Error::other(format!("the server answered: {answer}"))),
+        true => Err(io::Error::new(tool::kind_of(&answer), format!("the server answered: {answer}"))),
         false => Ok(answer),
     }
 }

@@ -448,8 +448,32 @@ impl LastLines {
         let why = why.strip_prefix("the command failed: ").unwrap_or(why);
         match said.is_empty() {
             true => io::Error::other(format!("{name} failed: {why}")),
-            false => io::Error::other(format!("{name} failed ({why}): {said}")),
+            false => io::Error::new(kind_of(&said), format!("{name} failed ({why}): {said}")),
         }
+    }
+}
+
+/// How servers say that they do not let somebody in; another try hears the same.
+const REFUSALS: [&str; 11] = [
+    "noauth",
+    "wrongpass",
+    "noperm",
+    "access denied",
+    "authentication failed",
+    "authentication required",
+    "requires authentication",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "not authorized",
+];
+
+/// What kind of failure it is, by what a tool or a server said.
+pub(super) fn kind_of(said: &str) -> io::ErrorKind {
+    let said = said.to_ascii_lowercase();
+    match REFUSALS.iter().any(|words| said.contains(words)) {
+        true => io::ErrorKind::PermissionDenied,
+        false => io::ErrorKind::Other,
     }
 }
 
@@ -507,6 +531,10 @@ mod tests {
     fn a_failure_carries_what_the_tool_said() {
         let failed = shell("echo first; echo it hurts >&2; exit 3").answer().unwrap_err().to_string();
         assert!(failed.contains("it hurts") && failed.contains("3"), "{failed}");
+        let refused = shell("echo \"Access denied for user 'me'\" >&2; exit 1").answer().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{refused}");
+        assert_eq!(kind_of("NOAUTH Authentication required."), io::ErrorKind::PermissionDenied);
+        assert_eq!(kind_of("connection refused"), io::ErrorKind::Other);
         let absent = Tool::new("lifeboat-no-such-tool").answer().unwrap_err().to_string();
         assert_eq!(absent, "the program \"lifeboat-no-such-tool\" is not installed");
     }

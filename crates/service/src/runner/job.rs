@@ -58,13 +58,18 @@ impl JobReport {
         result_of(self.exit)
     }
 
-    /// Everything that went wrong, in words.
+    /// Everything that went wrong, in words. A disk that is away is nothing wrong where the run is done all the same.
     pub fn all_errors(&self) -> Vec<String> {
         let of_result = |r: &SourceResult| {
-            r.error.as_ref().map(|error| format!("{} into {}: {error}", r.source, r.repository))
+            let error = r.error.as_ref().filter(|_| counts_as_error(r, self.exit))?;
+            Some(format!("{} into {}: {error}", r.source, r.repository))
         };
         self.errors.iter().cloned().chain(self.results.iter().filter_map(of_result)).collect()
     }
+}
+
+fn counts_as_error(result: &SourceResult, exit: Exit) -> bool {
+    exit != Exit::Ok || result.result != RunResult::Skipped
 }
 
 /// How something ended, by its exit code.
@@ -223,7 +228,8 @@ impl JobRun<'_> {
     }
 
     fn all_errors(&self) -> Vec<String> {
-        let of_results = self.results.iter().filter_map(|r| r.error.clone());
+        let of_results = self.results.iter().filter(|r| counts_as_error(r, self.exit));
+        let of_results = of_results.filter_map(|r| r.error.clone());
         self.errors.iter().cloned().chain(of_results).collect()
     }
 
@@ -237,10 +243,23 @@ impl JobRun<'_> {
                 self.source(source, family);
             }
         }
+        if self.exit == Exit::Skipped && self.is_done_but_for_disks_away() {
+            self.exit = Exit::Ok;
+        }
         for family in &families {
             self.runner.keep_configuration(family);
             self.runner.look_back(family);
         }
+    }
+
+    /// Whether every source has its copy somewhere, and only disks that come and go lack theirs: they get it when
+    /// they are back, and their age is watched by itself.
+    fn is_done_but_for_disks_away(&self) -> bool {
+        let is_kept = |source: &String| {
+            let mut of_source = self.results.iter().filter(|result| result.source == *source);
+            of_source.any(|result| result.result == RunResult::Success)
+        };
+        self.job.sources.iter().all(is_kept)
     }
 
     /// Opens the repositories, those of one family together, in the order of the job. What cannot be opened
@@ -314,7 +333,7 @@ impl JobRun<'_> {
         for attempt in 1.. {
             runner.observer.step(&self.new.id, &Step::Backup { source, repositories: &names });
             match runner.back_up(self.job, source, targets, list) {
-                Err(failure) if attempt < attempts && is_passing(failure.exit) && !runner.is_cancelled() => {
+                Err(failure) if attempt < attempts && failure.is_passing() && !runner.is_cancelled() => {
                     let wait = self.job.retry.wait.0;
                     let why = failure.message();
                     runner.observer.step(&self.new.id, &Step::Wait { why: &why, secs: wait.as_secs() });
@@ -397,11 +416,6 @@ impl JobRun<'_> {
             error: None,
         }
     }
-}
-
-/// What may be otherwise in a while.
-fn is_passing(exit: Exit) -> bool {
-    matches!(exit, Exit::Failed | Exit::Unreachable)
 }
 
 fn word(event: HookEvent) -> String {

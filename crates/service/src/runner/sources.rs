@@ -125,7 +125,7 @@ fn release_what_was_left(state: &Path, opener: &Opener) -> Outcome<()> {
 /// Makes a source ready. Commands begin to run here; what they are waited for ends at `until`.
 pub fn capture(config: &Config, name: &str, opener: &Opener, until: Option<Instant>) -> Outcome<Captured> {
     if let Some(what) = unserved(&config.sources[name]) {
-        return Err(Failure::new(Exit::Failed, format!("this version cannot {what}")));
+        return Err(Failure::new(Exit::Failed, format!("this version cannot {what}")).lasting());
     }
     match &config.sources[name] {
         Described::Files(files) => {

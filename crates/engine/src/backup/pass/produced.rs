@@ -18,7 +18,7 @@ use host::{Extras, Stat};
 use repo::writer::Writer;
 use repo::{RepoError, RepoResult};
 use std::collections::BTreeMap;
-use std::io::{self, SeekFrom};
+use std::io::{self, ErrorKind, SeekFrom};
 
 /// An entry that waits for its place.
 pub(super) struct Made {
@@ -54,7 +54,11 @@ impl Pass<'_> {
             Ok(()) => Err(RepoError::Local(format!("the source {name:?} gave nothing to keep"))),
             Err(_) if self.teller.cancelled() => Err(RepoError::Local(crate::backup::CANCELLED.into())),
             Err(e) => {
-                Err(RepoError::Local(format!("the source {name:?} failed, nothing was committed: {e}")))
+                let text = format!("the source {name:?} failed, nothing was committed: {e}");
+                Err(match e.kind() {
+                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput => RepoError::SourceRefused(text),
+                    _ => RepoError::Local(text),
+                })
             }
         }
     }
