@@ -6,12 +6,13 @@ use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
 use crate::session::{Session, machine_of};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use service::catalog::Duty;
 use service::conditions::PauseFile;
 use service::config::{Config, Loaded};
 use service::daemon::plan::{DutyPlan, Key};
-use service::schedule::{in_words, relative, upcoming};
+use service::schedule::{Schedule, in_words, relative, upcoming};
 use service::units::{self, Ground, Rights, Scope, Unit};
 use service::{duties, watching};
 use std::io::Write;
@@ -184,7 +185,7 @@ fn next(session: &Session, of: &str, count: usize) -> Outcome<Exit> {
             let schedule = of.parse().map_err(|e: service::schedule::ScheduleError| {
                 Failure::usage(e.to_string()).hint(service::schedule::ScheduleError::HINT)
             })?;
-            let zone = loaded.as_ref().map_or_else(jiff::tz::TimeZone::system, |l| watching::zone(&l.config));
+            let zone = loaded.as_ref().map_or_else(TimeZone::system, |l| watching::zone(&l.config));
             (vec![schedule], zone)
         }
     };
@@ -256,15 +257,21 @@ fn install(session: &Session, how: &Install) -> Outcome<Exit> {
     let plans: Vec<DutyPlan> =
         plans(&loaded.config).into_iter().filter(|plan| !plan.schedules.is_empty()).collect();
     if how.cron {
-        let (lines, impossible) = units::cron(&scope, &plans);
+        let (lines, impossible) = units::cron(&scope, &by_clock_of_cron(&loaded.config, plans));
         for key in impossible {
             session.out.warn(format!(
-                "cron cannot say when the {} is due; use timers of systemd",
-                safe(&key.to_string())
+                "cron cannot say when the {} is due{}; use timers of systemd",
+                safe(&key.to_string()),
+                other_clock(&loaded.config)
             ));
         }
         return change_crontab(session, how, &lines);
     }
+    if !how.dry_run && how.into.is_none() {
+        // Nothing is written where nobody would read it.
+        systemctl(how, &["show", "--property=Version"])?;
+    }
+    let plans = in_zone(&loaded.config, plans);
     let mounts = host::freeze::mounts::read().map_err(|e| local("cannot see what is mounted", e))?;
     let home = folders::folders().home;
     let ground = Ground { home: &home, mounts: &mounts };
@@ -314,6 +321,36 @@ fn install(session: &Session, how: &Install) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
+fn with_schedules(plans: Vec<DutyPlan>, change: impl Fn(&Schedule) -> Schedule) -> Vec<DutyPlan> {
+    let changed =
+        |plan: DutyPlan| DutyPlan { schedules: plan.schedules.iter().map(&change).collect(), ..plan };
+    plans.into_iter().map(changed).collect()
+}
+
+/// Schedules with the zone that the configuration names: systemd's clock may show another.
+fn in_zone(config: &Config, plans: Vec<DutyPlan>) -> Vec<DutyPlan> {
+    match config.machine.timezone {
+        Some(_) => with_schedules(plans, |schedule| schedule.in_zone(&watching::zone(config))),
+        None => plans,
+    }
+}
+
+/// Schedules as cron's clock, which is the machine's, shows them.
+fn by_clock_of_cron(config: &Config, plans: Vec<DutyPlan>) -> Vec<DutyPlan> {
+    let (zone, clock, now) = (watching::zone(config), TimeZone::system(), Timestamp::now());
+    with_schedules(plans, |schedule| schedule.by_clock(&zone, &clock, now))
+}
+
+/// Why cron cannot say what it could by another clock.
+fn other_clock(config: &Config) -> String {
+    match &config.machine.timezone {
+        Some(zone) if TimeZone::system() != watching::zone(config) => {
+            format!(" by the clock of {zone}: its own is the machine's")
+        }
+        _ => String::new(),
+    }
+}
+
 fn write(session: &Session, how: &Install, folder: &Path, unit: &Unit) -> Outcome<()> {
     let path = folder.join(&unit.name);
     if path.exists() && !units::is_own(&path) {
@@ -346,19 +383,19 @@ fn installed(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+const WITHOUT_SYSTEMD: &str = "without systemd: lifeboat schedule install --cron; only the files: lifeboat schedule install --into FOLDER";
+
 fn systemctl(how: &Install, arguments: &[&str]) -> Outcome<()> {
     let of_user = how.user || !rustix::process::getuid().is_root();
     let mut command = Command::new("systemctl");
     command.args(of_user.then_some("--user")).args(arguments).stdin(Stdio::null());
-    let ran = command.output().map_err(|e| {
-        local("cannot ask systemd", e).hint("without systemd: lifeboat schedule install --cron")
-    })?;
+    let ran = command.output().map_err(|e| local("cannot ask systemd", e).hint(WITHOUT_SYSTEMD))?;
     if ran.status.success() {
         return Ok(());
     }
     let why = String::from_utf8_lossy(&ran.stderr).trim().to_string();
     Err(Failure::new(Exit::Failed, format!("systemctl {}: {}", arguments.join(" "), safe(&why)))
-        .hint("without systemd: lifeboat schedule install --cron; only the files: --into FOLDER"))
+        .hint(WITHOUT_SYSTEMD))
 }
 
 fn enable(session: &Session, how: &Install, scope: &Scope, units: &[Unit]) -> Outcome<()> {
@@ -379,20 +416,24 @@ fn enable(session: &Session, how: &Install, scope: &Scope, units: &[Unit]) -> Ou
     Ok(())
 }
 
-/// Takes units out of systemd's hands and removes their files.
+/// Takes units out of systemd's hands and removes their files: all that can be, whatever becomes of one. The first
+/// thing that went wrong is the error.
 fn disable(session: &Session, how: &Install, paths: &[PathBuf]) -> Outcome<()> {
+    let mut wrong = None;
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let begins = name.ends_with(".timer") || name == "lifeboat.service" || units::waits_for_drive(&name);
         if begins && !how.dry_run && how.into.is_none() {
-            systemctl(how, &["disable", "--now", &name])?;
+            let disabled = systemctl(how, &["disable", "--now", &name]);
+            wrong = wrong.or(disabled.err());
         }
-        if !how.dry_run {
-            std::fs::remove_file(path).map_err(|e| local(format!("cannot remove {}", path.display()), e))?;
+        let removed = if how.dry_run { Ok(()) } else { std::fs::remove_file(path) };
+        match removed {
+            Ok(()) => tell(session, how, "remove", path)?,
+            Err(e) => wrong = wrong.or(Some(local(format!("cannot remove {}", path.display()), e))),
         }
-        tell(session, how, "remove", path)?;
     }
-    Ok(())
+    wrong.map_or(Ok(()), Err)
 }
 
 fn remove(session: &Session, how: &Install) -> Outcome<Exit> {
@@ -400,9 +441,14 @@ fn remove(session: &Session, how: &Install) -> Outcome<Exit> {
         return change_crontab(session, how, "");
     }
     let paths = installed(&folder(how));
-    disable(session, how, &paths)?;
+    let disabled = disable(session, how, &paths).map_err(|failure| {
+        failure.during("the files are removed as far as they can be, but systemd was not told of all of it")
+    });
     if !paths.is_empty() && !how.dry_run && how.into.is_none() {
-        systemctl(how, &["daemon-reload"])?;
+        let reloaded = systemctl(how, &["daemon-reload"]);
+        disabled.and(reloaded)?;
+    } else {
+        disabled?;
     }
     if paths.is_empty() {
         session.out.info("nothing was installed");

@@ -313,7 +313,7 @@ fn schedules_are_shown_in_words_and_installed_as_units() {
     assert!(!machine.root.join("units").exists());
     install(&[]);
     let timer = fs::read_to_string(machine.root.join("units/lifeboat-run-daily.timer")).unwrap();
-    assert!(timer.contains("OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 13:00:00"), "{timer}");
+    assert!(timer.contains("OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 13:00:00 UTC\n"), "{timer}");
     let service = fs::read_to_string(machine.root.join("units/lifeboat-run-daily.service")).unwrap();
     assert!(service.contains(" run daily --trigger schedule"), "{service}");
     fs::write(machine.root.join("units/lifeboat-other.timer"), "[Timer]\n").unwrap();
@@ -362,6 +362,63 @@ fn schedules_are_shown_in_words_and_installed_as_units() {
     );
     machine.ok(&["schedule", "remove", "--into", "units"]);
     assert_eq!(names("units"), ["lifeboat-other.timer"], "what others wrote stays");
+}
+
+#[test]
+fn units_and_cron_go_by_the_clock_of_the_configuration_and_the_watch_may_write_its_metrics() {
+    let mut machine = machine(
+        "daily",
+        "[daemon]\nmetrics_file = \"/srv/metrics/lifeboat.prom\"\n[notify.me]\ntype = \"command\"\nrun = [\"true\"]\n",
+    );
+    machine.set("TZ", "UTC");
+    let file = machine.root.join("lifeboat.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("timezone = \"UTC\"", "timezone = \"Europe/Paris\"")).unwrap();
+    let unit = |name: &str| fs::read_to_string(machine.root.join("units").join(name)).unwrap();
+    machine.ok(&["schedule", "install", "--into", "units"]);
+    let timer = unit("lifeboat-run-daily.timer");
+    assert!(timer.contains("OnCalendar=*-*-* 00:00:00 Europe/Paris\n"), "{timer}");
+    assert!(unit("lifeboat-watch.timer").contains(" Europe/Paris\n"));
+    if rustix::process::geteuid().is_root() {
+        assert!(
+            unit("lifeboat-watch.service").contains(" -/srv/metrics\n"),
+            "{}",
+            unit("lifeboat-watch.service")
+        );
+        assert!(!unit("lifeboat-run-daily.service").contains("/srv/metrics"));
+    }
+    // No crontab of anybody is touched.
+    let tools = machine.root.join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("crontab"), "#!/bin/sh\necho no crontab for me >&2; exit 1\n").unwrap();
+    fs::set_permissions(tools.join("crontab"), fs::Permissions::from_mode(0o755)).unwrap();
+    machine.set("PATH", &format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()));
+    let ran = machine.run(&["schedule", "install", "--cron", "--dry-run"]);
+    assert!(
+        ran.code == 0 && ran.err.contains("the job daily is due by the clock of Europe/Paris"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.out.contains("run daily") && ran.out.contains("status --check --notify"), "{}", ran.out);
+}
+
+#[test]
+fn without_systemd_nothing_is_written_and_all_is_removed() {
+    let mut machine = machine("daily", "");
+    let tools = machine.root.join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("systemctl"), "#!/bin/sh\necho not booted with systemd >&2; exit 1\n").unwrap();
+    fs::set_permissions(tools.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    machine.set("PATH", &format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()));
+    machine.set("XDG_CONFIG_HOME", &machine.root.join("config").display().to_string());
+    let units = machine.root.join("config/systemd/user");
+    let ran = machine.run(&["schedule", "install", "--user"]);
+    assert!(ran.code == 1 && ran.err.contains("--cron") && ran.err.contains("--into FOLDER"), "{}", ran.err);
+    assert!(!units.exists());
+    machine.ok(&["schedule", "install", "--into", &units.display().to_string()]);
+    let ran = machine.run(&["schedule", "remove", "--user"]);
+    assert!(ran.code == 1 && ran.err.contains("not booted with systemd"), "{}", ran.err);
+    assert_eq!(fs::read_dir(&units).unwrap().count(), 0, "{}{}", ran.out, ran.err);
 }
 
 #[test]

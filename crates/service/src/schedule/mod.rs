@@ -150,6 +150,34 @@ impl Schedule {
         }
     }
 
+    /// The same times, with the zone they are meant in: that of the expression, else this one.
+    pub fn in_zone(&self, zone: &TimeZone) -> Schedule {
+        let kind = match &self.kind {
+            Kind::Calendar(calendar, None) => Kind::Calendar(calendar.clone(), Some(Zone(zone.clone()))),
+            other => other.clone(),
+        };
+        Schedule { text: self.text.clone(), kind }
+    }
+
+    /// The same times by a clock that shows another zone: without a zone where both mean the same for all times to
+    /// come, else with the zone they are meant in.
+    pub fn by_clock(&self, zone: &TimeZone, clock: &TimeZone, now: Timestamp) -> Schedule {
+        let Kind::Calendar(calendar, own) = &self.kind else { return self.clone() };
+        let zone = own.as_ref().map_or(zone, |own| &own.0);
+        let plain = Schedule { text: self.text.clone(), kind: Kind::Calendar(calendar.clone(), None) };
+        let apart = apart(zone, clock, now);
+        let every_hour = plain.as_cron().is_some_and(|fields| fields.ends_with(" * * * *"));
+        let quarters = plain.as_cron().is_some_and(|fields| {
+            ["0,15,30,45 * * * *", "*/15 * * * *", "* * * * *"].contains(&fields.as_str())
+        });
+        let is_same = |secs: &i32| match (quarters, every_hour) {
+            (true, _) => secs % 900 == 0,
+            (_, true) => secs % 3600 == 0,
+            _ => *secs == 0,
+        };
+        if apart.iter().all(is_same) { plain } else { self.in_zone(zone) }
+    }
+
     /// What it means, for people: `every day at 02:30`.
     pub fn meaning(&self) -> String {
         match &self.kind {
@@ -160,6 +188,19 @@ impl Schedule {
             Kind::Every(length) => format!("every {}", shown_length(*length)),
         }
     }
+}
+
+/// Changes of the clock that are looked at, so that zones which will differ are told apart: some ten years.
+const CHANGES: usize = 20;
+
+/// How many seconds two zones are apart, now and after the next changes of either clock.
+fn apart(a: &TimeZone, b: &TimeZone, now: Timestamp) -> Vec<i32> {
+    let changes = |zone: &TimeZone| -> Vec<Timestamp> {
+        zone.following(now).take(CHANGES).map(|change| change.timestamp()).collect()
+    };
+    let moments = [vec![now], changes(a), changes(b)].concat();
+    let offset = |zone: &TimeZone, at: Timestamp| zone.to_offset(at).seconds();
+    moments.into_iter().map(|at| offset(a, at) - offset(b, at)).collect()
 }
 
 /// The first time later than `after` that any of the schedules means.

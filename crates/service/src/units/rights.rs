@@ -36,6 +36,8 @@ pub struct Rights {
     pub interfaces: bool,
     /// Whether what the kernel tells of the machine is read.
     pub kernel: bool,
+    /// Folders of files that are written besides.
+    pub folders: BTreeSet<PathBuf>,
 }
 
 /// Where sources lie on this machine.
@@ -56,13 +58,15 @@ impl Rights {
             Duty::Drill => {
                 Rights { as_others: config.sources.values().any(changes_account), ..Rights::default() }
             }
-            Duty::Maintenance | Duty::Verify | Duty::Sync | Duty::Report | Duty::Watch => Rights::default(),
+            Duty::Watch | Duty::Report => Rights { folders: of_metrics(config), ..Rights::default() },
+            Duty::Maintenance | Duty::Verify | Duty::Sync => Rights::default(),
         }
     }
 
     /// What everything together needs.
     pub fn of_all(config: &Config, ground: &Ground<'_>) -> Rights {
-        Rights::of_sources(config, config.sources.keys(), ground)
+        let sources = Rights::of_sources(config, config.sources.keys(), ground);
+        Rights { folders: of_metrics(config), ..sources }
     }
 
     /// Sources that want a kind of snapshot which what they lie on cannot take: their units could not either.
@@ -219,8 +223,15 @@ impl Rights {
     pub(super) fn writes(&self) -> impl Iterator<Item = &Path> {
         let of_lvm = ["/etc/lvm", "/run/lvm", "/run/lock/lvm"].map(Path::new);
         let btrfs = self.btrfs.iter().map(PathBuf::as_path).filter(|top| *top != Path::new("/"));
-        btrfs.chain(of_lvm.into_iter().filter(|_| self.lvm))
+        let folders = self.folders.iter().map(PathBuf::as_path);
+        btrfs.chain(of_lvm.into_iter().filter(|_| self.lvm)).chain(folders)
     }
+}
+
+/// The folder in which the watch replaces the file of the metrics.
+fn of_metrics(config: &Config) -> BTreeSet<PathBuf> {
+    let folder = config.daemon.metrics_file.as_deref().and_then(Path::parent);
+    folder.into_iter().map(Path::to_path_buf).collect()
 }
 
 #[cfg(test)]
@@ -295,6 +306,16 @@ mod tests {
         assert_eq!(of(Duty::Watch, ""), none());
         let all = Rights::of_all(&config, &ground);
         assert!(all.as_others && all.zfs && all.lvm && all.disks && all.btrfs.len() == 2);
+        let written = Config {
+            daemon: toml::from_str("metrics_file = '/srv/metrics/a.prom'").unwrap(),
+            ..config.clone()
+        };
+        for rights in [
+            Rights::of_duty(&written, &Key { duty: Duty::Watch, subject: String::new() }, &ground),
+            Rights::of_all(&written, &ground),
+        ] {
+            assert!(rights.writes().any(|folder| folder == Path::new("/srv/metrics")));
+        }
         assert_eq!(none().in_words(), None);
         assert!(run("home").in_words().unwrap().contains("snapshots of btrfs"));
     }

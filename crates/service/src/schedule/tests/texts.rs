@@ -67,6 +67,24 @@ fn what_is_no_schedule_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_schedule_says_its_zone_to_a_clock_that_shows_another() {
+    let zone = |name: &str| jiff::tz::TimeZone::get(name).unwrap();
+    let (paris, utc) = (zone("Europe/Paris"), zone("UTC"));
+    assert_eq!(schedule("daily").in_zone(&paris).as_calendars(), ["*-*-* 00:00:00 Europe/Paris"]);
+    assert_eq!(schedule("02:30 Asia/Tokyo").in_zone(&paris).as_calendars(), ["*-*-* 02:30:00 Asia/Tokyo"]);
+    let now = "2026-11-27T06:00Z".parse().unwrap();
+    let cron =
+        |text: &str, of: &str, clock: &str| schedule(text).by_clock(&zone(of), &zone(clock), now).as_cron();
+    assert_eq!(cron("02:30", "Europe/Paris", "UTC"), None);
+    assert_eq!(cron("02:30", "Europe/London", "UTC"), None, "they are the same in winter only");
+    assert_eq!(cron("02:30", "Europe/Paris", "Europe/Berlin").as_deref(), Some("30 2 * * *"));
+    assert_eq!(cron("*:10", "Europe/Paris", "UTC").as_deref(), Some("10 * * * *"));
+    assert_eq!(cron("*:10", "Asia/Kolkata", "UTC"), None);
+    assert_eq!(cron("*:0/15", "Asia/Kolkata", "UTC"), schedule("*:0/15").as_cron());
+    assert_eq!(schedule("every 6h").by_clock(&paris, &utc, now), schedule("every 6h"));
+}
+
+#[test]
 fn cron_lines_are_written_where_cron_can_say_it() {
     let cron = |text: &str| schedule(text).as_cron();
     assert_eq!(cron("Mon..Fri *-*-* 13:00").as_deref(), Some("0 13 * * 1,2,3,4,5"));
