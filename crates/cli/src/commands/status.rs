@@ -10,6 +10,7 @@ use super::verified;
 use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
+use crate::folders;
 use crate::session::{Session, host_name, machine_of};
 use crate::time;
 use format::kind::Timestamp;
@@ -17,7 +18,7 @@ use format::snapshot::Snapshot;
 use repo::snapshots::SnapshotList;
 use service::alarms::{Findings, Kind, problems};
 use service::catalog::{CATALOG_FILE, Catalog, Duty, Verification};
-use service::config::{self, Config, Loaded};
+use service::config::{self, Config, LastGood, Loaded};
 use service::open::{Opener, Place};
 use service::posture::{self, PairWanted, PlaceWanted, Posture, SourceWanted, State, Wanted};
 use service::watching::{self, Found, LOOK_AGAIN_SECS, Look, NamedSource};
@@ -68,6 +69,7 @@ pub(crate) struct Args {
 const LOOK_RETRY: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
+    let (session, broken) = &or_last_good(session, &args);
     let loaded = configuration(session)?;
     let now = time::now();
     let found = match &loaded {
@@ -80,6 +82,10 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
                 return tell::test(session, &catalog, loaded, name, now);
             }
             let mut found = judge_configured(session, &catalog, loaded, &args.look, now)?;
+            if let Some(why) = broken {
+                session.out.warn(safe(why.lines().next().unwrap_or_default()));
+                found.add_broken_configuration(why);
+            }
             if args.notify || args.report {
                 tell::tell(session, &catalog, loaded, &found, args.report)?;
                 found.notifiers = catalog.notifiers()?;
@@ -106,6 +112,30 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let kit = super::kit::standing(session, loaded.as_deref());
     words::print(session, &found, &kit)?;
     Ok(exit(&found, args.check))
+}
+
+/// Who tells people goes on with the last configuration that could be used where the file cannot be, and says why;
+/// and keeps one that can. No mistake in the file may silence it.
+fn or_last_good(session: &Session, args: &Args) -> (Session, Option<String>) {
+    let good = LastGood::of(&folders::folders().state);
+    let as_it_is = (session.clone(), None);
+    match session.loaded() {
+        _ if !args.notify => as_it_is,
+        Ok(loaded) => {
+            if let Some(Err(e)) = loaded.map(|loaded| good.keep(&loaded)) {
+                session.out.warn(format!("cannot keep the configuration that holds: {e}"));
+            }
+            as_it_is
+        }
+        Err(failure) => match session.configuration_path().and_then(|path| good.of_file(&path)) {
+            Some(kept) => {
+                let global = crate::arguments::Global { config: Some(kept), ..session.global.clone() };
+                let session = Session { global, loaded: Arc::default(), ..session.clone() };
+                (session, Some(failure.message()))
+            }
+            None => as_it_is,
+        },
+    }
 }
 
 /// The metrics as of now, from what is known on this machine; nothing is looked at.

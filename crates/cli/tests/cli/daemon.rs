@@ -193,12 +193,61 @@ fn a_pause_holds_until_it_is_over() {
 fn a_changed_configuration_is_read_and_a_broken_one_is_not_followed() {
     let machine = machine("2199-01-01", "");
     let daemon = Running::start(&machine);
-    fs::write(machine.root.join("lifeboat.toml"), "[jobs.daily]\nsorces = 1\n").unwrap();
+    break_configuration(&machine);
     daemon.signal("-HUP");
     until("it complains", || daemon.log().contains("the old configuration stays"));
     configure(&machine, "*:*:0/2", "");
     daemon.signal("-HUP");
     until("it runs by the new one", || snapshots(&machine) >= 1);
+}
+
+fn break_configuration(machine: &Machine) {
+    fs::write(machine.root.join("lifeboat.toml"), "[jobs.daily]\nsorces = 1\n").unwrap();
+}
+
+/// Lets everything be told into the file `told`.
+const TELLS: &str =
+    "[notify.me]\ntype = \"command\"\nrun = [\"sh\", \"-c\", \"cat >> $HOME/told; echo >> $HOME/told\"]\n";
+
+/// How often what is told holds these words.
+fn told(machine: &Machine, words: &str) -> usize {
+    let text = fs::read_to_string(machine.root.join("home/told")).unwrap_or_default();
+    text.lines().filter(|line| line.contains("\"configuration\"") && line.contains(words)).count()
+}
+
+#[test]
+fn a_broken_configuration_stops_no_run_and_is_told() {
+    let machine = machine("*:*:0/2", TELLS);
+    let daemon = Running::start(&machine);
+    until("a snapshot", || snapshots(&machine) >= 1);
+    break_configuration(&machine);
+    daemon.signal("-HUP");
+    until("it is told", || told(&machine, "lifeboat.toml:1:1: error: ") == 1);
+    let ended = |log: String| {
+        let after = log.split_once("the old configuration stays").map(|(_, after)| after.to_string());
+        after.unwrap_or_default().matches("job daily: ended well").count()
+    };
+    until("runs go on", || ended(daemon.log()) >= 2);
+    assert!(!daemon.log().contains("exit code 2"), "{}", daemon.log());
+    configure(&machine, "2199-01-01", TELLS);
+    daemon.signal("-HUP");
+    until("it is over", || told(&machine, "recovered") == 1);
+}
+
+#[test]
+fn a_timer_tells_of_a_broken_configuration_too() {
+    let machine = machine("2199-01-01", TELLS);
+    machine.run(&["status", "--check", "--notify"]);
+    break_configuration(&machine);
+    for _ in 0..2 {
+        let ran = machine.run(&["status", "--check", "--notify"]);
+        assert!(ran.code == 4 && ran.err.contains("jobs.daily.sources is missing"), "{}", ran.err);
+        assert_eq!(told(&machine, "jobs.daily.sources is missing"), 1, "once until it is repeated");
+    }
+    assert_eq!(machine.run(&["status"]).code, 2);
+    configure(&machine, "2199-01-01", TELLS);
+    machine.run(&["status", "--check", "--notify"]);
+    assert_eq!(told(&machine, "recovered"), 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 pub mod derived;
 pub mod document;
 pub mod jobs;
+pub mod last_good;
 mod later;
 pub mod lint;
 pub mod load;
@@ -28,6 +29,7 @@ pub use derived::Derived;
 pub use jobs::{
     Hook, HookEvent, Job, Maintenance, ModeChoice, OnFailure, Retention, RetentionPolicy, Verify,
 };
+pub use last_good::LastGood;
 pub use load::{Broken, Loaded, find, load};
 pub use places::{Goals, Machine, Repository, Thaw};
 pub use problem::{Grade, Problem};

@@ -15,9 +15,9 @@ pub mod supervisor;
 #[cfg(test)]
 mod board_tests;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Duty};
 use crate::conditions::PauseFile;
-use crate::config::Loaded;
+use crate::config::{LastGood, Loaded};
 use crate::duties;
 use crate::failure::Exit;
 use crate::schedule::in_words;
@@ -134,6 +134,8 @@ struct Run {
 pub struct Daemon {
     parts: Parts,
     loaded: Arc<Loaded>,
+    /// Where the configuration that holds is kept for its runs, while the file itself cannot be used.
+    held: Option<PathBuf>,
     stamp: Vec<Option<SystemTime>>,
     board: Board,
     running: BTreeMap<Key, Run>,
@@ -164,6 +166,7 @@ impl Daemon {
         let mut daemon = Daemon {
             stamp: stamp(&loaded),
             loaded,
+            held: None,
             board: Board::default(),
             running: BTreeMap::new(),
             drives: BTreeMap::new(),
@@ -178,6 +181,7 @@ impl Daemon {
             parts,
         };
         daemon.plan();
+        daemon.keep_configuration();
         Ok(daemon)
     }
 
@@ -309,12 +313,31 @@ impl Daemon {
         Now { time, zone, awake_since: self.awake_since, paused }
     }
 
+    /// The options of a run. While the file cannot be used, it reads what holds; only who tells people reads the file,
+    /// to tell of it.
+    fn options(&self, key: &Key) -> Vec<OsString> {
+        let mut options = self.parts.options.clone();
+        let tells = matches!(key.duty, Duty::Watch | Duty::Report);
+        if let Some(held) = self.held.as_ref().filter(|_| !tells)
+            && let Some(at) = options.iter().position(|word| word == "--config")
+            && let Some(path) = options.get_mut(at + 1)
+        {
+            *path = held.into();
+        }
+        options
+    }
+
+    fn keep_configuration(&self) -> Option<PathBuf> {
+        let kept = LastGood::of(&self.parts.state).keep(&self.loaded);
+        kept.inspect_err(|e| (self.parts.log)(&format!("cannot keep the configuration that holds: {e}"))).ok()
+    }
+
     fn begin(&mut self, key: &Key, trigger: Trigger) {
         let words = if trigger == Trigger::Retry { "schedule" } else { trigger.word() };
         let arguments = duties::arguments(key, words).into_iter().map(OsString::from);
         let launch = Launch {
             program: self.parts.program.clone(),
-            arguments: self.parts.options.iter().cloned().chain(arguments).collect(),
+            arguments: self.options(key).into_iter().chain(arguments).collect(),
         };
         let (messages, of) = (self.handle.messages.clone(), key.clone());
         let began = (self.parts.clock)();
@@ -425,15 +448,24 @@ impl Daemon {
         }
     }
 
-    /// Takes the configuration as it is now; a broken one changes nothing.
+    /// Takes the configuration as it is now; a broken one changes nothing, and is told of.
     fn reload(&mut self) {
+        let was_broken = self.held.is_some();
         match (self.parts.load)() {
             Ok(loaded) => {
                 self.loaded = loaded;
+                self.held = None;
                 self.plan();
+                self.keep_configuration();
                 (self.parts.log)("the configuration was read again");
             }
-            Err(why) => (self.parts.log)(&format!("the old configuration stays: {why}")),
+            Err(why) => {
+                (self.parts.log)(&format!("the old configuration stays: {why}"));
+                self.held = self.keep_configuration();
+            }
+        }
+        if was_broken || self.held.is_some() {
+            self.board.ask(&Key { duty: Duty::Watch, subject: String::new() });
         }
         self.stamp = stamp(&self.loaded);
     }

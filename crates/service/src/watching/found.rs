@@ -31,6 +31,18 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds that the configuration cannot be used: what is wrong with it, and that the last good one holds.
+    pub fn add_broken_configuration(&mut self, why: &str) {
+        let first = why.lines().next().unwrap_or_default();
+        self.problems.push(Problem {
+            kind: Kind::Stale,
+            subject: "configuration".into(),
+            text: format!("{first}; the last one that could be used still holds"),
+            fix: "lifeboat config check".into(),
+            count: 1,
+        });
+    }
+
     /// What is wrong and is no goal of a source.
     pub fn further(&self) -> impl Iterator<Item = &Problem> {
         let told_by_goals = |subject: &str| {
