@@ -12,7 +12,7 @@ use crate::catalog::{Alarm, Catalog, CatalogResult, Duty, DutyRecord, ErasedLeft
 use crate::counts::counted;
 use crate::display::safe;
 use crate::notify::{Channel, Message, NotifyError, Priority};
-use crate::posture::{Besides, GoalKind, Posture, State, age_words, span_words};
+use crate::posture::{Besides, GoalKind, Posture, State, age_words, attempts_failed, span_words};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
@@ -133,8 +133,7 @@ fn of_posture(posture: &Posture) -> Vec<Problem> {
                     found.push(problem(Kind::Stale, subject.clone(), text, &fix(GoalKind::MaxAge)));
                 }
             }
-            if pair.failures > 0 {
-                let text = format!("{} into {}: {}", pair.source, pair.repository, times(pair.failures));
+            if let Some(text) = pair.last_attempts() {
                 let fix = format!("lifeboat log --source {}", pair.source);
                 let failed = problem(Kind::Failed, subject, text, &fix);
                 found.push(Problem { count: pair.failures, ..failed });
@@ -179,13 +178,6 @@ fn of_posture(posture: &Posture) -> Vec<Problem> {
     found
 }
 
-fn times(n: u32) -> String {
-    match n {
-        1 => "the last attempt failed".into(),
-        n => format!("the last {n} attempts failed"),
-    }
-}
-
 fn of_duty(wanted: &DutyWanted, record: Option<&DutyRecord>, now: i64) -> Vec<Problem> {
     let Some(record) = record else { return Vec::new() };
     let name = match wanted.subject.is_empty() {
@@ -202,7 +194,8 @@ fn of_duty(wanted: &DutyWanted, record: Option<&DutyRecord>, now: i64) -> Vec<Pr
     }
     // Runs tell their failures by source and repository.
     if record.failures > 0 && wanted.duty != Duty::Run {
-        let text = format!("{name}: {}{because}", times(record.failures.try_into().unwrap_or(u32::MAX)));
+        let text =
+            format!("{name}: {}{because}", attempts_failed(record.failures.try_into().unwrap_or(u32::MAX)));
         let count = record.failures.try_into().unwrap_or(u32::MAX);
         found.push(Problem { count, ..problem(Kind::Failed, name, text, &wanted.fix) });
     }

@@ -1,6 +1,6 @@
 //! Commands around runs: a program and its arguments, never a shell, with an end.
 //!
-//! A hook learns what it is about from its environment (`LIFEBOAT_EVENT`, `_JOB`, `_RUN`, `_RESULT`, `_ERROR`)
+//! A hook learns what it is about from its environment (`LIFEBOAT_EVENT`, `_JOB`, `_RUN` and, after the job, `_RESULT`, `_ERROR`)
 //! and, as JSON, on its standard input. Exit status 75 says "not now". One that takes too long is ended with
 //! everything it started. What it prints goes to the person of the run.
 

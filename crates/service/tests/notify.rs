@@ -171,6 +171,18 @@ fn healthchecks_hear_of_start_end_failure_and_keep_the_end_of_the_text() {
 }
 
 #[test]
+fn no_message_turns_a_check_green() {
+    let server = HttpServer::start(&[]);
+    let channel = Channel::Healthchecks { url: server.url("/ping/5b1c") };
+    send(&channel, &Message::test("atlas", 0), &post(None)).unwrap();
+    for kind in ["recovered", "report", "stale"] {
+        send(&channel, &Message { kind: kind.into(), ..message() }, &post(None)).unwrap();
+    }
+    let paths: Vec<String> = server.requests().iter().map(|r| r.path.clone()).collect();
+    assert_eq!(paths, ["/ping/5b1c/log", "/ping/5b1c/log", "/ping/5b1c/log", "/ping/5b1c/fail"]);
+}
+
+#[test]
 fn apprise_gets_type_and_tags() {
     let server = HttpServer::start(&[]);
     let channel =

@@ -1,5 +1,6 @@
 //! The judgement: age and proof decide, memories do not, and every unmet goal says why and what helps.
 
+use service::alarms::{Findings, problems};
 use service::posture::*;
 
 const HOUR: i64 = 3600;
@@ -86,11 +87,11 @@ fn young_good_proven_copies_meet_every_goal() {
     let immutable = &posture.sources[0].goals[4];
     assert_eq!(immutable.reason, "cloud (claimed, not tried)");
     assert_eq!(
-        headline(&posture, 0),
+        headline(&posture, &[]),
         "Everything is protected. The oldest newest copy is 2 h old (home in cloud)."
     );
-    assert_eq!(headline(&posture, 1), "One thing needs you. Every copy is young enough.");
     let attack = Besides { text: "home: <looks> like an attack", fix: "lifeboat diff A B", needs_you: true };
+    assert_eq!(headline(&posture, &[attack]), "One thing needs you. Every copy is young enough.");
     let page = |besides: &[Besides<'_>]| page(&posture, besides, &|_| "now".into(), "1");
     assert!(page(&[]).contains("Everything is protected") && !page(&[]).contains("What needs you"));
     let told = page(&[attack]);
@@ -99,7 +100,28 @@ fn young_good_proven_copies_meet_every_goal() {
     );
     assert!(told.contains("<header class=\"bad\">"));
     let tried = page(&[Besides { needs_you: false, ..attack }]);
-    assert!(tried.contains("<header class=\"good\">") && tried.contains("looks&gt; like"));
+    assert!(tried.contains("<header class=\"wait\">") && tried.contains("looks&gt; like"));
+    assert!(tried.contains("Every goal is met, but one thing failed when it was last tried."));
+}
+
+#[test]
+fn an_attempt_that_failed_shows_although_every_goal_is_met() {
+    let mut known = seen();
+    (known.pairs[1].failures, known.pairs[1].error) = (2, Some("/home is <gone>".into()));
+    let posture = judge(&wanted(), &known, NOW);
+    assert!(posture.met);
+    let told = headline(&posture, &[]);
+    let expected =
+        "Every goal is met, but the last 2 attempts failed (home into nas). The oldest newest copy is ";
+    assert!(told.starts_with(expected), "{told}");
+    let findings = Findings { posture: &posture, duties: &[], suspicions: &[], notifiers: &[] };
+    let problems = problems(&findings);
+    assert_eq!(problems[0].text, "home into nas: the last 2 attempts failed: /home is <gone>");
+    let failed = Besides { text: &problems[0].text, fix: &problems[0].fix, needs_you: false };
+    let page = page(&posture, &[failed], &|_| "now".into(), "1");
+    assert!(page.contains("<header class=\"wait\">") && !page.contains("Everything is protected"), "{page}");
+    assert!(page.contains("good, but the last 2 attempts failed") && page.contains("/home is &lt;gone&gt;"));
+    assert!(page.contains("<code>lifeboat log --source home</code>"), "{page}");
 }
 
 #[test]

@@ -105,6 +105,18 @@ fn what_is_missing_or_fails_is_a_failure_and_no_snapshot() {
     fs::write(machine.root.join("src/tiny"), "x").unwrap();
     let ran = machine.run(&["run", "daily"]);
     assert!(ran.code == 3 && ran.err.contains("it holds 1 B, and usually 12 B"), "{}", ran.err);
+
+    // Where that was all, the run is no partial success.
+    let text = fs::read_to_string(machine.path("lifeboat.toml")).unwrap();
+    fs::write(machine.path("lifeboat.toml"), text.replace("[\"src\", \"words\"]", "[\"src\"]")).unwrap();
+    for path in ["src/tiny", "src"] {
+        let ran = machine.run(&["run", "daily"]);
+        assert!(ran.code == 1 && ran.out.contains("job daily: failed"), "{}\n{}", ran.out, ran.err);
+        fs::remove_file(machine.path(path)).or_else(|_| fs::remove_dir(machine.path(path))).unwrap();
+    }
+    let ran = machine.run(&["run", "daily"]);
+    assert!(ran.code == 1 && ran.err.contains("is not there"), "{}", ran.err);
+    assert!(machine.ok(&["log", "--failed"]).contains("daily"));
 }
 
 #[test]
@@ -166,14 +178,14 @@ fn hooks_run_in_order_and_what_was_stopped_starts_again() {
     let log_file = machine.root.join("home/log");
     assert_eq!(
         fs::read_to_string(&log_file).unwrap(),
-        "before success\nafter success\nsuccess success\nfinally success\n"
+        "before\nafter success\nsuccess success\nfinally success\n"
     );
     fs::remove_file(&log_file).unwrap();
     fs::rename(machine.root.join("src"), machine.root.join("elsewhere")).unwrap();
     machine.run(&["run", "daily"]);
     assert_eq!(
         fs::read_to_string(&log_file).unwrap(),
-        "before success\nafter partial\nfailure partial\nfinally partial\n"
+        "before\nafter partial\nfailure partial\nfinally partial\n"
     );
 
     let not_now = with_repositories(&[hook("before", "exit 75"), hook("finally", &log("finally"))].concat());

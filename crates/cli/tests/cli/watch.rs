@@ -183,6 +183,33 @@ fn an_old_copy_is_told() {
 }
 
 #[test]
+fn an_attempt_that_failed_is_told_with_its_cause_although_every_goal_is_met() {
+    let machine = Machine::with_repository();
+    configure(&machine, "");
+    machine.ok(&["run", "daily"]);
+    assert_eq!(machine.run(&WATCH).code, 0);
+    told(&machine);
+    fs::rename(machine.path("src"), machine.path("away")).unwrap();
+    assert_eq!(machine.run(&["run", "daily"]).code, 1);
+    let ran = machine.run(&WATCH);
+    assert_eq!(ran.code, 0, "the goals are met: {}\n{}", ran.out, ran.err);
+    let begin = "Every goal is met, but the last attempt failed (docs into disk).";
+    assert!(ran.out.starts_with(begin), "{}", ran.out);
+    assert!(ran.out.contains("LAST ATTEMPT FAILED"), "{}", ran.out);
+    let line = ran.out.lines().find(|line| line.starts_with("failed: docs into disk: ")).unwrap_or_default();
+    assert!(line.contains("/src is not there"), "{}", ran.out);
+    assert!(ran.out.contains("lifeboat log --source docs"), "{}", ran.out);
+    let message: Value =
+        serde_json::from_str(fs::read_to_string(machine.path("told")).unwrap().trim()).unwrap();
+    assert_eq!((&message["kind"], &message["subject"]), (&"failed".into(), &"docs@disk".into()));
+    let text = message["text"].as_str().unwrap();
+    assert!(text.contains("/src is not there") && !text.contains("Everything is protected"), "{text}");
+    machine.ok(&["status", "--html", "status.html"]);
+    let page = fs::read_to_string(machine.path("status.html")).unwrap();
+    assert!(page.contains("good, but the last attempt failed") && page.contains("/src is not there"));
+}
+
+#[test]
 fn the_disk_is_taken_away_and_the_message_arrives() {
     let machine = Machine::with_repository();
     configure(&machine, "");

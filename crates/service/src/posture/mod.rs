@@ -11,9 +11,8 @@ mod page;
 mod words;
 
 pub use gather::{pair_known, place_known, seen_in};
-pub(crate) use page::needing;
 pub use page::{Besides, page};
-pub use words::{age_words, headline, span_words};
+pub use words::{age_words, attempts_failed, headline, span_words};
 
 use crate::catalog::ErasedLeft;
 use serde::Serialize;
@@ -225,8 +224,24 @@ pub struct Pair {
     pub same_disk: bool,
     /// Attempts that failed since the last one that went well.
     pub failures: u32,
+    /// Why the last of them failed.
+    pub error: Option<String>,
     /// Why, in words, when it is not good.
     pub reason: String,
+}
+
+impl Pair {
+    /// How the last attempts went, in words, where they failed: that the copy is still young enough hides it.
+    pub fn last_attempts(&self) -> Option<String> {
+        let because = self.error.as_ref().map(|e| format!(": {e}")).unwrap_or_default();
+        let failed = words::attempts_failed(self.failures);
+        (self.failures > 0).then(|| format!("{} into {}: {failed}{because}", self.source, self.repository))
+    }
+
+    /// Whether it is good, and the last attempt failed.
+    pub fn is_good_but_failed(&self) -> bool {
+        self.state == State::Good && self.failures > 0
+    }
 }
 
 /// Which goal.
@@ -397,6 +412,7 @@ fn judge_pair(source: &SourceWanted, pair: &PairWanted, place: &PlaceWanted, see
         deletable: if at.immutable_proven == Some(true) { Some(false) } else { at.deletable },
         same_disk: known.same_disk,
         failures: known.failures,
+        error: known.error.clone(),
         reason,
     }
 }

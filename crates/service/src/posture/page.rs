@@ -2,8 +2,8 @@
 //! dark, and honest about when it was made.
 
 use super::{
-    Goal, GoalKind, Immutability, Pair, PlacePosture, Posture, SourcePosture, State, age_words, headline,
-    span_words,
+    Goal, GoalKind, Immutability, Pair, PlacePosture, Posture, SourcePosture, State, age_words,
+    attempts_failed, headline, span_words,
 };
 use std::fmt::{self, Display, Write};
 
@@ -21,7 +21,7 @@ pub struct Besides<'b> {
 }
 
 /// How many of them need somebody.
-pub(crate) fn needing(besides: &[Besides<'_>]) -> usize {
+pub(super) fn needing(besides: &[Besides<'_>]) -> usize {
     besides.iter().filter(|thing| thing.needs_you).count()
 }
 
@@ -66,8 +66,12 @@ fn write_page(
     version: &str,
 ) -> fmt::Result {
     let good = p.met && needing(besides) == 0;
-    let mood = if good { "good" } else { "bad" };
-    let title = if good { "protected" } else { "needs you" };
+    let failed = besides.iter().any(|thing| !thing.needs_you);
+    let (mood, title) = match (good, failed) {
+        (true, false) => ("good", "protected"),
+        (true, true) => ("wait", "something failed"),
+        (false, _) => ("bad", "needs you"),
+    };
     write!(
         out,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -82,7 +86,7 @@ fn write_page(
         "<header class=\"{mood}\"><p class=\"machine\">{}</p><h1>{}</h1>\
          <p class=\"as-of\">As of {}. This page does not change by itself.</p></header>",
         Text(&p.machine),
-        Text(headline(p, needing(besides))),
+        Text(headline(p, besides)),
         Text(shown(p.now))
     )?;
     write_todo(out, p, besides)?;
@@ -196,7 +200,13 @@ fn state_words(state: State) -> (&'static str, &'static str) {
 }
 
 fn write_pair(out: &mut String, pair: &Pair, now: i64, shown: &dyn Fn(i64) -> String) -> fmt::Result {
-    let (mood, word) = state_words(pair.state);
+    let (mood, word) = match pair.is_good_but_failed() {
+        true => ("wait", format!("good, but {}", attempts_failed(pair.failures))),
+        false => {
+            let (mood, word) = state_words(pair.state);
+            (mood, word.to_string())
+        }
+    };
     let age = pair.age.map_or_else(|| "never".to_string(), |age| format!("{} old", span_words(age)));
     write!(
         out,
@@ -213,6 +223,9 @@ fn write_pair(out: &mut String, pair: &Pair, now: i64, shown: &dyn Fn(i64) -> St
             "Copies",
             format!("{}, the newest with {} files, {}", pair.copies, pair.files, size_words(pair.bytes)),
         )?;
+    }
+    if let Some(error) = &pair.error {
+        row("Last attempt", error.clone())?;
     }
     let proof = |at: Option<i64>| at.map_or_else(|| "never".to_string(), |at| age_words(at, now));
     row("Read in full", proof(pair.verified))?;

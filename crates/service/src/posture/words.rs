@@ -1,5 +1,6 @@
 //! Ages and the one sentence at the top, for people.
 
+use super::page::{Besides, needing};
 use super::{GoalKind, Posture, State};
 
 /// A span in words: the two greatest units that matter.
@@ -29,35 +30,69 @@ pub fn age_words(then: i64, now: i64) -> String {
     }
 }
 
-/// Everything in one sentence; `besides` is how many things need somebody and are no goal of a source.
-pub fn headline(posture: &Posture, besides: usize) -> String {
+/// How the last attempts went, when so many in a row failed.
+pub fn attempts_failed(n: u32) -> String {
+    match n {
+        1 => "the last attempt failed".into(),
+        n => format!("the last {n} attempts failed"),
+    }
+}
+
+/// Everything in one sentence. What failed when it was last tried is in it, also where every goal is met.
+pub fn headline(posture: &Posture, besides: &[Besides<'_>]) -> String {
     if posture.sources.is_empty() {
         return "Nothing is protected: no source is named.".into();
     }
-    let unmet = posture.unmet().count() + besides;
+    let unmet = posture.unmet().count() + needing(besides);
+    let failed = failed_words(posture, besides);
     if unmet == 0 {
+        let begin = match &failed {
+            Some(failed) => format!("Every goal is met, but {failed}."),
+            None => "Everything is protected.".to_string(),
+        };
         let oldest = posture.sources.iter().flat_map(|s| &s.pairs).max_by_key(|pair| pair.age);
         let gap = oldest.and_then(|pair| Some((pair, pair.age?)));
         return match gap {
             Some((pair, age)) => format!(
-                "Everything is protected. The oldest newest copy is {} old ({} in {}).",
+                "{begin} The oldest newest copy is {} old ({} in {}).",
                 span_words(age),
                 pair.source,
                 pair.repository
             ),
-            None => "Everything is protected.".into(),
+            None => begin,
         };
     }
     let bare = posture.sources.iter().filter(|s| s.pairs.iter().all(|p| p.state == State::Never)).count();
     let old = posture.unmet().filter(|(_, goal)| goal.goal == GoalKind::MaxAge).count();
     let things = if unmet == 1 { "One thing needs you".into() } else { format!("{unmet} things need you") };
     match (bare, old) {
-        (0, 0) => format!("{things}. Every copy is young enough."),
+        (0, 0) => match failed {
+            Some(failed) => format!("{things}. Every copy is young enough, but {failed}."),
+            None => format!("{things}. Every copy is young enough."),
+        },
         (0, 1) => format!("{things}. One source has a copy that is too old, or damaged."),
         (0, old) => format!("{things}. {old} sources have copies that are too old, or damaged."),
         (1, _) => format!("{things}. One source has no copy at all."),
         (bare, _) => format!("{things}. {bare} sources have no copy at all."),
     }
+}
+
+/// What failed when it was last tried: the first copy by its name, others by their number.
+fn failed_words(posture: &Posture, besides: &[Besides<'_>]) -> Option<String> {
+    let mut failed = posture.sources.iter().flat_map(|s| &s.pairs).filter(|pair| pair.failures > 0);
+    let Some(first) = failed.next() else {
+        return match besides.iter().filter(|thing| !thing.needs_you).count() {
+            0 => None,
+            1 => Some("one thing failed when it was last tried".into()),
+            n => Some(format!("{n} things failed when they were last tried")),
+        };
+    };
+    let others = match failed.count() {
+        0 => String::new(),
+        n => format!(", and of {n} more"),
+    };
+    let attempts = attempts_failed(first.failures);
+    Some(format!("{attempts} ({} into {}{others})", first.source, first.repository))
 }
 
 #[cfg(test)]

@@ -206,23 +206,32 @@ impl JobRun<'_> {
     }
 
     fn variables(&self, event: HookEvent) -> Vec<(&'static str, String)> {
-        let errors = self.all_errors();
-        vec![
+        let mut variables = vec![
             ("LIFEBOAT_EVENT", word(event)),
             ("LIFEBOAT_JOB", self.new.job.clone()),
             ("LIFEBOAT_RUN", self.new.id.to_string()),
             ("LIFEBOAT_TRIGGER", self.new.trigger.clone()),
-            ("LIFEBOAT_RESULT", result_of(self.exit).as_str().to_string()),
-            ("LIFEBOAT_EXIT", (self.exit as i32).to_string()),
-            ("LIFEBOAT_ERROR", errors.first().cloned().unwrap_or_default()),
-        ]
+        ];
+        // Before the job there is no result, and whoever looks for one must not find "success".
+        if event != HookEvent::Before {
+            variables.extend([
+                ("LIFEBOAT_RESULT", result_of(self.exit).as_str().to_string()),
+                ("LIFEBOAT_EXIT", (self.exit as i32).to_string()),
+                ("LIFEBOAT_ERROR", self.all_errors().first().cloned().unwrap_or_default()),
+            ]);
+        }
+        variables
     }
 
     fn about(&self, event: HookEvent) -> Value {
+        let (result, exit) = match event {
+            HookEvent::Before => (None, None),
+            _ => (Some(result_of(self.exit).as_str()), Some(self.exit as i32)),
+        };
         json!({
             "v": 1, "event": word(event), "job": self.new.job, "run_id": self.new.id,
             "trigger": self.new.trigger, "machine": self.runner.host, "sources": self.job.sources, "to": self.job.to,
-            "result": result_of(self.exit).as_str(), "exit": self.exit as i32, "errors": self.all_errors(),
+            "result": result, "exit": exit, "errors": self.all_errors(),
             "results": self.results,
         })
     }
@@ -234,6 +243,15 @@ impl JobRun<'_> {
     }
 
     fn sources(&mut self) {
+        self.each_source();
+        // What is gone or shrunken is a part of a run that went well otherwise; where nothing went well it is the run.
+        let all_failed = self.results.iter().all(|result| result.result == RunResult::Failed);
+        if self.exit == Exit::Partial && all_failed {
+            self.exit = Exit::Failed;
+        }
+    }
+
+    fn each_source(&mut self) {
         let families = self.open_all();
         for source in &self.job.sources {
             for family in &families {

@@ -5,7 +5,7 @@ use crate::alarms::{DutyWanted, Findings, Kind, Problem, problems};
 use crate::catalog::{Catalog, CatalogResult, Duty, NotifierState, Suspicion};
 use crate::config::Config;
 use crate::metrics::{self, Extra};
-use crate::posture::{self, Besides, Posture, headline, needing};
+use crate::posture::{self, Besides, Posture, headline};
 use crate::schedule::{Schedule, next_of};
 use std::collections::BTreeMap;
 
@@ -43,12 +43,14 @@ impl Found {
         });
     }
 
-    /// What is wrong and is no goal of a source.
+    /// What is wrong and is told by no goal of a source; attempts that failed are, also where every goal is met.
     pub fn further(&self) -> impl Iterator<Item = &Problem> {
-        let told_by_goals = |subject: &str| {
-            subject.contains('@') || subject.starts_with("verified:") || subject.starts_with("drilled:")
+        let told_by_goals = |problem: &Problem| {
+            let subject = &problem.subject;
+            let of_pair = subject.contains('@') && problem.kind != Kind::Failed;
+            of_pair || subject.starts_with("verified:") || subject.starts_with("drilled:")
         };
-        self.problems.iter().filter(move |problem| !told_by_goals(&problem.subject))
+        self.problems.iter().filter(move |problem| !told_by_goals(problem))
     }
 
     /// The same for a page or a report.
@@ -64,7 +66,7 @@ impl Found {
 
     /// Everything in one sentence.
     pub fn headline(&self) -> String {
-        headline(&self.posture, needing(&self.besides()))
+        headline(&self.posture, &self.besides())
     }
 }
 

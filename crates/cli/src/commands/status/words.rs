@@ -62,6 +62,7 @@ fn others(session: &Session, found: &Found) -> Outcome<()> {
 
 fn pair_cells(pair: &Pair, now: i64) -> [String; 6] {
     let state = match pair.state {
+        State::Good if pair.failures > 0 => "good, LAST ATTEMPT FAILED",
         State::Good => "good",
         State::Waiting => "waits for its disk",
         State::Unseen => "not looked at lately",
