@@ -221,7 +221,7 @@ fn shortest(when: &str) -> Option<Duration> {
 fn show(session: &Session) -> Outcome<Exit> {
     let loaded = session.configuration()?;
     if session.out.json {
-        let value = serde_json::to_value(&loaded.config).expect("a configuration can be written");
+        let value = loaded.config.shown();
         let derived: serde_json::Map<_, _> =
             loaded.config.sources.keys().map(|name| (name.clone(), derived_object(&loaded, name))).collect();
         session.out.object(&json!({ "message_type": "config", "config": value, "derived": derived }))?;

@@ -162,9 +162,13 @@ impl Lint<'_> {
         match &node.kind {
             Kind::Table(table) => {
                 for (key, (at, below)) in table {
+                    let is_header = path.last().is_some_and(|above| above == "headers");
                     path.push(key.clone());
-                    if later::names_a_secret(key) && matches!(below.kind, Kind::Text(_)) && key != "key_file"
-                    {
+                    let is_secret = match is_header {
+                        true => names_a_login(key),
+                        false => later::names_a_secret(key) && key != "key_file",
+                    };
+                    if is_secret && matches!(below.kind, Kind::Text(_)) {
                         let text = format!("{} stands in the file for everybody to read", path.join("."));
                         let problem = Problem::warning(Some(at.clone()), text);
                         let help = "write where it is: { file = \"/etc/lifeboat/secrets/NAME\" } or { credential = \"NAME\" }";
@@ -284,6 +288,14 @@ impl Lint<'_> {
             }
         }
     }
+}
+
+/// Whether the value of a header line of this name lets somebody in.
+fn names_a_login(header: &str) -> bool {
+    let header = header.to_ascii_lowercase();
+    ["auth", "token", "key", "secret", "password", "cookie", "signature"]
+        .iter()
+        .any(|word| header.contains(word))
 }
 
 /// `scheme://user:password@host`.

@@ -193,9 +193,16 @@ fn resolve(schema: &Value, pointer: &str) -> String {
 }
 
 impl Config {
+    /// The configuration as it may be shown: where each secret is, and no password in an address.
+    pub fn shown(&self) -> Value {
+        let mut value = serde_json::to_value(self).expect("every value of the configuration can be written");
+        redact::hide_in_addresses(&mut value);
+        value
+    }
+
     /// The configuration as TOML, with everything that is not at its default, and where each secret is.
     pub fn to_toml(&self) -> String {
-        let mut value = serde_json::to_value(self).expect("every value of the configuration can be written");
+        let mut value = self.shown();
         strip(&mut value);
         toml::to_string_pretty(&value).expect("every value of the configuration can be written as TOML")
     }

@@ -181,6 +181,20 @@ tagged! {
     }
 }
 
+impl Notify {
+    /// The address that it is told at; a command has none.
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Notify::Smtp(smtp) => Some(&smtp.url),
+            Notify::Ntfy(ntfy) => Some(&ntfy.url),
+            Notify::Healthchecks(check) => Some(&check.url),
+            Notify::Webhook(hook) => Some(&hook.url),
+            Notify::Apprise(apprise) => Some(&apprise.url),
+            Notify::Command(_) => None,
+        }
+    }
+}
+
 /// Mail.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 pub struct SmtpNotify {

@@ -11,7 +11,7 @@ use crate::alarms::{DutyWanted, REPEAT_DEFAULT, Route, Routes, Teller};
 use crate::catalog::{Catalog, CatalogResult, Copy, Duty, PlaceFacts, Verification};
 use crate::config::{self, Config, Notify, Source};
 use crate::environment::Environment;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::known::Known;
 use crate::notify::{Channel, Smtp, Template};
 use crate::open::{Opener, Place};
@@ -233,6 +233,9 @@ pub fn tellers(config: &Config, machine: &str, environment: &Environment, home: 
 type Find<'f> = dyn FnMut(&config::Secret, &str) -> Outcome<Zeroizing<String>> + 'f;
 
 fn channel(notify: &Notify, machine: &str, home: &Path, find: &mut Find<'_>) -> Outcome<Channel> {
+    if notify.url().is_some_and(config::redact::lacks_its_path) {
+        return Err(Failure::usage("its address was stored without what is secret in it; write it again"));
+    }
     Ok(match notify {
         Notify::Smtp(smtp) => Channel::Smtp(Smtp {
             url: smtp.url.clone(),

@@ -37,6 +37,20 @@ fn secrets_in_the_file_are_told_and_not_shown() {
 }
 
 #[test]
+fn a_login_in_a_header_is_told_and_not_shown() {
+    let hook = |header: &str| {
+        lints(&format!(
+            "{LEAST}[notify.w]\ntype = \"webhook\"\nurl = \"https://h\"\nheaders = {{ {header} }}\n"
+        ))
+    };
+    let text = hook("Authorization = \"Bearer hunter2\"");
+    assert!(text.contains("notify.w.headers.Authorization stands in the file"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!hook("Authorization = { env = \"X\" }").contains("stands in the file"));
+    assert!(!hook("X-Title = \"atlas\"").contains("stands in the file"));
+}
+
+#[test]
 fn what_is_used_by_nothing_is_told() {
     let text =
         lints(&format!("{LEAST}[sources.other]\npaths = [\"/\"]\n[repositories.spare]\nurl = \"/spare\"\n"));
