@@ -193,7 +193,12 @@ fn tell_broken(session: &Session, broken: &Broken) -> Outcome<()> {
 /// How long jobs took. Without a catalog nothing is known, and nothing is made.
 fn seen() -> Seen {
     let path = folders::folders().state.join(CATALOG_FILE);
-    let mut seen = Seen::default();
+    let programs = folders::variable("PATH").unwrap_or_default();
+    let mut seen = Seen {
+        now: Some(jiff::Timestamp::now()),
+        programs: std::env::split_paths(&programs).collect(),
+        ..Seen::default()
+    };
     if !path.exists() {
         return seen;
     }

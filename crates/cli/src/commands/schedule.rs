@@ -192,7 +192,11 @@ fn next(session: &Session, of: &str, count: usize) -> Outcome<Exit> {
     let now = Timestamp::now();
     let meaning: Vec<String> = schedules.iter().map(|schedule| schedule.meaning()).collect();
     session.out.human(safe(&meaning.join("; ")))?;
-    for time in upcoming(&schedules, now, &zone, count) {
+    let times = upcoming(&schedules, now, &zone, count);
+    if times.is_empty() {
+        session.out.human("  never")?;
+    }
+    for time in times {
         match session.out.json {
             true => session.out.object(&json!({
                 "message_type": "next", "time": time.to_string(), "words": in_words(time, now, &zone),

@@ -4,11 +4,15 @@ use super::document::Node;
 use super::load::Loaded;
 use super::problem::{At, Problem};
 use super::sources::Source;
-use super::{Config, Hook, HookEvent, later};
+use super::values::When;
+use super::{Config, Hook, HookEvent, Notify, later};
+use crate::display::safe;
 use crate::drill::database::Questions;
+use crate::schedule::{next_of, upcoming};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use storage::Location;
 
@@ -17,6 +21,10 @@ use storage::Location;
 pub struct Seen {
     /// How long the last run of each job took.
     pub durations: BTreeMap<String, Duration>,
+    /// The time; without it no schedule is looked at.
+    pub now: Option<Timestamp>,
+    /// Folders in which programs are looked for.
+    pub programs: Vec<PathBuf>,
 }
 
 /// Looks for what is probably a mistake. `interval` tells the shortest time between two runs of a schedule,
@@ -31,7 +39,12 @@ pub fn lint(loaded: &Loaded, seen: &Seen, interval: impl Fn(&str) -> Option<Dura
     lint.overlaps();
     lint.hooks();
     lint.told();
+    lint.programs(&seen.programs);
     lint.schedules(seen, interval);
+    if let Some(now) = seen.now {
+        lint.times(now);
+        lint.ages(now);
+    }
     lint.problems
 }
 
@@ -288,6 +301,113 @@ impl Lint<'_> {
             }
         }
     }
+}
+
+/// Of what a schedule is, and where it is written.
+struct Times<'t> {
+    what: String,
+    path: Vec<&'t str>,
+    when: Vec<When>,
+}
+
+impl Lint<'_> {
+    /// Programs and templates that are not there: what needs them fails when it is needed.
+    fn programs(&mut self, folders: &[PathBuf]) {
+        let config = self.config;
+        for (at, hook) in config.hooks.iter().enumerate() {
+            if let Some(text) = absent(&hook.run, folders) {
+                self.warn(&["hooks", &at.to_string(), "run"], text, "");
+            }
+        }
+        for (name, notify) in &config.notify {
+            match notify {
+                Notify::Command(command) => {
+                    if let Some(text) = absent(&command.run, folders) {
+                        self.warn(&["notify", name, "run"], text, "");
+                    }
+                }
+                Notify::Webhook(hook) if !["generic", "slack", "discord"].contains(&&*hook.template) => {
+                    let path = self.loaded.full_path(&hook.template);
+                    if let Err(e) = std::fs::read_to_string(&path) {
+                        let text = format!("cannot read the template {}: {e}", safe(&path.to_string_lossy()));
+                        self.warn(&["notify", name, "template"], text, "");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Schedules that never come.
+    fn times(&mut self, now: Timestamp) {
+        let config = self.config;
+        let zone = crate::watching::zone(config);
+        let jobs = config.jobs.iter().map(|(name, job)| Times {
+            what: format!("job {name}"),
+            path: vec!["jobs", name, "schedule"],
+            when: config.schedule_of(job),
+        });
+        let drills = config.drills.iter().map(|(name, drill)| Times {
+            what: format!("drill {name}"),
+            path: vec!["drills", name, "schedule"],
+            when: config.schedule_of_drill(drill),
+        });
+        let duties = [("maintenance", &config.maintenance.schedule), ("verify", &config.verify.schedule)];
+        let duties = duties.map(|(what, when)| Times {
+            what: what.to_string(),
+            path: vec![what, "schedule"],
+            when: when.as_slice().to_vec(),
+        });
+        for times in jobs.chain(drills).chain(duties) {
+            for when in &times.when {
+                if when.schedule().next(now, &zone).is_none() {
+                    let text = format!("{}: {when} never comes", times.what);
+                    self.warn(&times.path, text, "see when it would be with: lifeboat schedule next");
+                }
+            }
+        }
+    }
+
+    /// Copies that are too old before the next one can be made.
+    fn ages(&mut self, now: Timestamp) {
+        let config = self.config;
+        let zone = crate::watching::zone(config);
+        for source in config.sources.keys() {
+            for repository in config.repositories_of(source) {
+                let jobs = config.jobs_of(source).filter(|(_, job)| job.to.iter().any(|to| to == repository));
+                let schedules: Vec<_> =
+                    jobs.flat_map(|(_, job)| config.schedule_of(job)).map(|when| when.schedule()).collect();
+                if next_of(&schedules, now, &zone).is_none() {
+                    continue;
+                }
+                let times = upcoming(&schedules, now, &zone, GAPS + 1);
+                let gaps = times.windows(2).map(|pair| pair[1].as_second() - pair[0].as_second());
+                let may_be = config.max_age_of(source, repository);
+                let Some(least) = gaps.min().and_then(|gap| u64::try_from(gap).ok()) else { continue };
+                if may_be.0.as_secs() < least {
+                    let text = format!(
+                        "a copy of {source} in {repository} may be {may_be} old, and the next is made only {} later",
+                        crate::durations::shown(Duration::from_secs(least))
+                    );
+                    let help = "run the job more often, or say a greater max_age";
+                    self.warn(&["sources", source], text, help);
+                }
+            }
+        }
+    }
+}
+
+/// Times between runs that are looked at.
+const GAPS: usize = 8;
+
+/// That a program is not there, in words.
+fn absent(run: &[String], folders: &[PathBuf]) -> Option<String> {
+    let program = run.first()?;
+    let is_there = match program.contains('/') {
+        true => Path::new(program).exists(),
+        false => folders.is_empty() || folders.iter().any(|folder| folder.join(program).exists()),
+    };
+    (!is_there).then(|| format!("there is no program {}", safe(program)))
 }
 
 /// Whether the value of a header line of this name lets somebody in.

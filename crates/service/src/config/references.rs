@@ -6,6 +6,7 @@ use super::problem::{At, Problem};
 use super::sources::Source;
 use super::walk::with_guess;
 use super::{Config, derived};
+use format::chunk::FIXED_CHUNK_BYTES;
 use host::Rules;
 use std::collections::{BTreeMap, BTreeSet};
 use storage::Location;
@@ -21,6 +22,7 @@ pub(super) fn check(config: &Config, document: &Node) -> Vec<Problem> {
     check.retention();
     check.drills();
     check.alerts();
+    check.daemon();
     check.problems
 }
 
@@ -160,7 +162,14 @@ impl Check<'_> {
             Source::Mongodb(db) => need(self, "url", !db.url.is_empty()),
             Source::Redis(db) => need(self, "url", !db.url.is_empty()),
             Source::Command(command) => need(self, "command", !command.command.is_empty()),
-            Source::Block(block) => need(self, "device", block.device.is_absolute()),
+            Source::Block(block) => {
+                need(self, "device", block.device.is_absolute());
+                if let Some(chunk) = block.chunk.filter(|chunk| chunk.0 != FIXED_CHUNK_BYTES as u64) {
+                    let text =
+                        format!("sources.{name}.chunk: pieces of {chunk} are not in this version, only 64K");
+                    self.wrong(&["sources", name, "chunk"], text);
+                }
+            }
             Source::System(_) => {}
         }
     }
@@ -239,6 +248,20 @@ impl Check<'_> {
             for job in checks.jobs.iter().flatten() {
                 self.named(&["notify", name, "jobs"], "jobs", job, config.jobs.keys());
             }
+        }
+    }
+
+    /// What the daemon would refuse when it starts.
+    fn daemon(&mut self) {
+        let Some(listen) = &self.config.daemon.listen else { return };
+        let path = ["daemon", "listen"];
+        match listen.parse::<std::net::SocketAddr>() {
+            Err(_) => self.wrong(&path, format!("{listen:?} is no address: write it like 127.0.0.1:7450")),
+            Ok(address) if !address.ip().is_loopback() => {
+                let text = "metrics are served on a loopback address only: 127.0.0.1:PORT or [::1]:PORT";
+                self.wrong(&path, text);
+            }
+            Ok(_) => {}
         }
     }
 

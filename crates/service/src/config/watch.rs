@@ -352,7 +352,7 @@ fn mondays() -> OneOrMany<When> {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Daemon {
-    /// Address of the web page and the metrics; loopback unless `tls` is set and a user exists.
+    /// Address of the metrics, on this machine itself: `127.0.0.1:PORT` or `[::1]:PORT`.
     pub listen: Option<String>,
     /// Certificate and key.
     pub tls: Option<Tls>,

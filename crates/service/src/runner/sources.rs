@@ -10,7 +10,6 @@ use crate::display::DisplayName;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::open::Opener;
 use engine::Source;
-use format::chunk::FIXED_CHUNK_BYTES;
 use format::snapshot::Snapshot;
 use host::block::Block;
 use host::databases::Patience;
@@ -147,8 +146,7 @@ pub(crate) fn unserved(source: &Described) -> Option<String> {
     if matches!(block.snapshot, Freeze::Btrfs | Freeze::Zfs) {
         return Some("take a snapshot of a device by anything but LVM".into());
     }
-    let usual = FIXED_CHUNK_BYTES as u64;
-    block.chunk.filter(|chunk| chunk.0 != usual).map(|_| "cut a device into other pieces than 64K".into())
+    None
 }
 
 /// Files and folders with their rules: those of the defaults first, so that a source can take back.

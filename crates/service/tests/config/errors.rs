@@ -240,3 +240,17 @@ fn names_are_plain() {
         wrong(&LEAST.replace("[sources.home]", "[sources.\"ho me\"]").replace("[\"home\"]", "[\"ho me\"]"));
     assert!(text.contains("\"ho me\" is no name"), "{text}");
 }
+
+#[test]
+fn what_can_never_work_is_refused_with_its_line() {
+    let listen = |address: &str| format!("{LEAST}[daemon]\nlisten = \"{address}\"\n");
+    let text = wrong(&listen("0.0.0.0:7459"));
+    let told = "lifeboat.toml:10:10: error: metrics are served on a loopback address only";
+    assert!(text.contains(told), "{text}");
+    assert!(wrong(&listen("localhost")).contains("\"localhost\" is no address"));
+    assert!(super::read(&listen("[::1]:7459")).is_ok());
+    let block = "type = \"block\"\ndevice = \"/dev/sda\"\nchunk = \"1M\"";
+    let text = wrong(&LEAST.replace("paths = [\"~\"]", block));
+    let told = "lifeboat.toml:6:9: error: sources.home.chunk: pieces of 1M are not in this version, only 64K";
+    assert!(text.contains(told), "{text}");
+}

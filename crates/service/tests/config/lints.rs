@@ -6,7 +6,11 @@ use std::time::Duration;
 
 fn lints(text: &str) -> String {
     let loaded = right(text);
-    let seen = Seen { durations: [("daily".to_string(), Duration::from_secs(7200))].into() };
+    let seen = Seen {
+        durations: [("daily".to_string(), Duration::from_secs(7200))].into(),
+        now: Some("2026-07-01T12:00:00Z".parse().unwrap()),
+        programs: vec!["/bin".into(), "/usr/bin".into()],
+    };
     let hourly = |when: &str| (when == "hourly").then(|| Duration::from_secs(3600));
     let problems = lint(&loaded, &seen, hourly);
     let lines = problems.iter().flat_map(|problem| problem.lines(&loaded.files));
@@ -83,7 +87,44 @@ fn what_this_version_does_not_do_is_told() {
     let text = lints(&block("snapshot = \"zfs\""));
     let told = "every run of home fails: this version cannot take a snapshot of a device by anything but LVM";
     assert!(text.contains(told), "{text}");
-    assert!(lints(&block("chunk = \"1M\"")).contains("cannot cut a device into other pieces than 64K"));
     assert!(!lints(&block("chunk = \"64K\"")).contains("this version"));
     assert!(!lints(LEAST).contains("this version"));
+}
+
+#[test]
+fn schedules_that_never_come_are_told() {
+    for never in ["2020-01-01", "0 0 31 2 *"] {
+        let text = lints(&format!(
+            "{}[drills.home]\nsource = \"home\"\nschedule = \"{never}\"\n\
+             [maintenance]\nschedule = \"{never}\"\n[verify]\nschedule = [\"daily\", \"{never}\"]\n",
+            LEAST.replace("\"daily\"", &format!("\"{never}\""))
+        ));
+        for what in ["job daily", "drill home", "maintenance", "verify"] {
+            assert!(text.contains(&format!("warning: {what}: {never} never comes")), "{text}");
+        }
+    }
+    assert!(!lints(LEAST).contains("never comes"));
+}
+
+#[test]
+fn an_age_that_no_schedule_can_keep_is_told() {
+    let told = "a copy of home in main may be 12h old, and the next is made only 24 hours later";
+    let text = lints(&format!("[goals]\nmax_age = \"12h\"\n{LEAST}"));
+    assert!(text.contains(told), "{text}");
+    let twice = LEAST.replace("\"daily\"", "[\"06:00\", \"18:00\"]");
+    assert!(!lints(&format!("[goals]\nmax_age = \"12h\"\n{twice}")).contains("may be 12h old"));
+    assert!(!lints(LEAST).contains("is made only"));
+}
+
+#[test]
+fn programs_and_templates_that_are_not_there_are_told() {
+    let text = lints(&format!(
+        "{LEAST}[[hooks]]\non = \"after\"\nrun = [\"/no/such\"]\n[[hooks]]\non = \"after\"\nrun = [\"sh\"]\n\
+         [notify.c]\ntype = \"command\"\nrun = [\"no-such-program\"]\n\
+         [notify.w]\ntype = \"webhook\"\nurl = \"https://h\"\ntemplate = \"~/no.json\"\n"
+    ));
+    assert!(text.contains("warning: there is no program /no/such\n"), "{text}");
+    assert!(text.contains("warning: there is no program no-such-program\n"), "{text}");
+    assert!(text.contains("warning: cannot read the template /home/me/no.json: "), "{text}");
+    assert!(!text.contains("program sh"), "{text}");
 }
