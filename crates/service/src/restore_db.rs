@@ -104,7 +104,7 @@ pub fn bring_back(
         return data_files(reader, snapshot, &files, target, what, way);
     }
     let (place, brought) = load(&about, &mut files, described, target, what, way)?;
-    let databases = brought.map_err(|e| failure(e, files))?;
+    let databases = brought.map_err(|e| failure(e, files, &about.kind))?;
     Ok(Brought { kind: about.kind, place, databases })
 }
 
@@ -120,17 +120,27 @@ fn described<'c>(snapshot: &Snapshot, config: Option<&'c Config>) -> Option<(&'c
 }
 
 /// What stopped it: the repository, if it was that, with its own exit code.
-fn failure(e: io::Error, files: StoredFiles<'_>) -> Failure {
+fn failure(e: io::Error, files: StoredFiles<'_>, kind: &str) -> Failure {
     if let Some(e) = files.failure() {
         return e.into();
     }
     let failure = Failure::new(Exit::Failed, "cannot bring the databases back");
     match e.kind() {
         io::ErrorKind::AlreadyExists => failure
-            .hint("--replace replaces it; lifeboat restore-db with --as NAME or --into URL leaves it alone")
+            .hint(format!("--replace replaces it; lifeboat restore-db with {} leaves it alone", beside(kind)))
             .because(e),
         io::ErrorKind::InvalidInput => Failure::usage("this cannot be done").because(e),
         _ => failure.because(e),
+    }
+}
+
+/// What leaves alone what is there, for databases of a kind.
+fn beside(kind: &str) -> &'static str {
+    match kind {
+        "postgres" | "mysql" => "--as NAME or --into URL",
+        "sqlite" => "--into FOLDER",
+        "redis" => "--into FOLDER or --into URL",
+        _ => "--into URL",
     }
 }
 
@@ -318,5 +328,18 @@ fn is_occupied(folder: &Path, replace: bool) -> Outcome<bool> {
         true => Err(Failure::new(Exit::Failed, format!("{shown} is not empty"))
             .hint("--replace replaces what is there")),
         false => Ok(occupied),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_name_is_offered_only_where_databases_have_names() {
+        for kind in ["sqlite", "redis", "mongodb"] {
+            assert!(!beside(kind).contains("--as"), "{kind}");
+        }
+        assert!(beside("postgres").contains("--as NAME") && beside("sqlite").contains("--into FOLDER"));
     }
 }

@@ -28,7 +28,7 @@ use host::{WalkOptions, files_from, sources};
 use repo::snapshots::SnapshotList;
 use repo::workers::Workers;
 use serde_json::{Value, json};
-use service::config::sources::Ransomware;
+use service::config::{self, sources::Ransomware};
 use service::signals;
 use service::writer_state::WriterState;
 use std::ffi::OsString;
@@ -536,7 +536,8 @@ fn tell(
     match &outcome.snapshot {
         Some(snapshot) => {
             targets.tell(session, &outcome.copies)?;
-            saved(session, targets, snapshot, s.dirs_new + s.dirs_changed + s.dirs_unmodified == 0)
+            let is_output = s.dirs_new + s.dirs_changed + s.dirs_unmodified == 0;
+            saved(session, targets, snapshot, is_output, is_of_files(session, args))
         }
         None if args.dry_run => {
             targets.tell_absent(session);
@@ -546,13 +547,28 @@ fn tell(
     }
 }
 
-fn saved(session: &Session, targets: &Targets, snapshot: &Snapshot, is_output: bool) -> Outcome<()> {
+/// Whether the source of the configuration that was backed up comes back as files although it has no path.
+fn is_of_files(session: &Session, args: &Args) -> bool {
+    let loaded = session.loaded().ok().flatten();
+    let described = args.source.as_ref().zip(loaded.as_ref());
+    described.is_some_and(|(name, loaded)| {
+        matches!(loaded.config.sources.get(name), Some(config::Source::Block(_) | config::Source::System(_)))
+    })
+}
+
+fn saved(
+    session: &Session,
+    targets: &Targets,
+    snapshot: &Snapshot,
+    is_output: bool,
+    is_of_files: bool,
+) -> Outcome<()> {
     session.out.line(format!("snapshot {} saved", snapshot.short_id()))?;
     let place = targets.lead().place.shown();
     let place = shell_word(&place);
     let id = snapshot.short_id();
     match snapshot.sources.first() {
-        Some(source) if source.starts_with(b"/") => {
+        Some(source) if source.starts_with(b"/") || is_of_files => {
             session.out.info(format!("bring it back with: lifeboat -r {place} restore {id} --target FOLDER"));
         }
         _ if is_output => session.out.info(format!("bring it back with: lifeboat -r {place} dump {id}")),

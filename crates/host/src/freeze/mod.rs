@@ -62,6 +62,8 @@ pub struct Frozen {
     pub views: Vec<View>,
     /// What was not frozen, and why.
     pub notes: Vec<String>,
+    /// Paths that are read as they are because their file system takes no snapshots, and what it is.
+    pub plain: Vec<(PathBuf, String)>,
     record: Option<Record>,
     commands: Box<dyn Commands>,
 }
@@ -95,7 +97,8 @@ pub fn freeze(
 ) -> io::Result<Frozen> {
     let mounts = mounts::read()?;
     let (record, id) = Record::begin(state)?;
-    let mut frozen = Frozen { views: Vec::new(), notes: Vec::new(), record: Some(record), commands };
+    let mut frozen =
+        Frozen { views: Vec::new(), notes: Vec::new(), plain: Vec::new(), record: Some(record), commands };
     let mut taking = Taking { mounts: &mounts, method, state, id: &id, frozen: &mut frozen, count: 0 };
     for path in paths {
         taking.path(path)?;
@@ -113,7 +116,8 @@ pub fn freeze_volume(
     commands: Box<dyn Commands>,
 ) -> io::Result<(Frozen, PathBuf)> {
     let (record, id) = Record::begin(state)?;
-    let mut frozen = Frozen { views: Vec::new(), notes: Vec::new(), record: Some(record), commands };
+    let mut frozen =
+        Frozen { views: Vec::new(), notes: Vec::new(), plain: Vec::new(), record: Some(record), commands };
     let mut taking =
         Taking { mounts: &[], method: Method::Lvm, state, id: &id, frozen: &mut frozen, count: 0 };
     let snapshot = taking.lvm_snapshot(&device.to_string_lossy(), None)?;
@@ -163,7 +167,12 @@ impl Taking<'_> {
                 path.display(),
                 mount.kind
             ))),
-            _ => self.as_it_is(&mount.point),
+            _ => {
+                if is_source {
+                    self.frozen.plain.push((path.into(), mount.kind.clone()));
+                }
+                self.as_it_is(&mount.point)
+            }
         };
         match wanted {
             Err(e) if self.method == Method::Auto => {
@@ -381,6 +390,7 @@ pub(crate) mod tests {
     ) -> io::Result<(Frozen, PathBuf)> {
         let state = tempfile::tempdir().unwrap().keep();
         let mut frozen = Frozen {
+            plain: Vec::new(),
             views: Vec::new(),
             notes: Vec::new(),
             record: Some(Record::new(&state, "7f").unwrap()),

@@ -90,6 +90,16 @@ impl Captured {
         let frozen = paths.and_then(|paths| freeze::freeze(&paths, method, &state, Box::new(ThisMachine)));
         let frozen = frozen.map_err(|e| local("cannot take a snapshot of the file system", e))?;
         frozen.notes.iter().for_each(|note| opener.person.warn(note));
+        if !frozen.plain.is_empty() {
+            let shown = |(path, kind): &(PathBuf, String)| {
+                format!("{} ({kind})", DisplayName(path.as_os_str().as_encoded_bytes()))
+            };
+            let all: Vec<String> = frozen.plain.iter().map(shown).collect();
+            opener.person.info(&format!(
+                "no snapshot can be taken of the file system of {}: the live files are read",
+                all.join(", ")
+            ));
+        }
         if !frozen.views.is_empty() {
             self.walk.views = Some(Views::new(&frozen.views));
         }
