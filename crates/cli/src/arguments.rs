@@ -15,9 +15,14 @@ Examples:
   lifeboat restore latest:/home/me/docs --target .  bring a folder back into this one
   lifeboat check --read-data -r /mnt/disk/backup    prove that every byte can be read
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 some source data unreadable, 5 damage found,
-10 no repository, 12 wrong password, 13 storage unreachable, 14 refused, 15 no space, 75 nothing done on purpose,
-130/143 cancelled.
+Exit codes:
+   0  ok                              10  no repository
+   1  failed                          12  wrong password
+   2  usage                           13  storage unreachable
+   3  some source data unreadable     14  refused
+   4  a goal is not met               15  no space
+   5  damage found                    75  nothing done on purpose
+   6  a drill failed             130/143  cancelled
 
 Logins: LIFEBOAT_SFTP_PASSWORD, LIFEBOAT_SFTP_KEY_FILE and LIFEBOAT_SFTP_KEY_PASSPHRASE,
 LIFEBOAT_WEBDAV_USER and LIFEBOAT_WEBDAV_PASSWORD, AWS_ACCESS_KEY_ID and the others of the AWS tools.";

@@ -299,7 +299,7 @@ fn table(session: &Session, all: &Holds, list: &SnapshotList) -> Outcome<()> {
     rows.extend(all.holds.iter().map(|hold| {
         let covered = list.snapshots.iter().filter(|stored| hold.covers(&stored.snapshot)).count();
         let until = match hold.end {
-            None => "released".to_string(),
+            None => "until released".to_string(),
             Some(end) if hold.is_over(time::now()) => format!("{} (over)", time::shown(end)),
             Some(end) => time::shown(end),
         };

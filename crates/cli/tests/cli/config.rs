@@ -88,3 +88,26 @@ fn an_unchanged_file_stays_and_a_change_by_others_is_not_lost_unasked() {
     assert!(code == 1 && seen.contains("nothing was saved"), "{code} {seen}");
     assert_eq!((text(&machine), left(&machine)), (format!("{TEXT}# by another\n"), 1));
 }
+
+#[test]
+fn a_configuration_that_is_not_there_or_no_text_is_a_mistake_of_who_names_it() {
+    let machine = Machine::new();
+    machine.write("odd.toml", b"\xff\xfe");
+    for named in ["absent.toml", "odd.toml"] {
+        for command in [&["config", "check"][..], &["status"]] {
+            let ran = machine.run(&[command, &["-c", named]].concat());
+            assert!(
+                ran.code == 2 && ran.err.contains("cannot read the configuration"),
+                "{named}: {}",
+                ran.err
+            );
+        }
+    }
+}
+
+#[test]
+fn a_schedule_that_never_comes_says_so() {
+    let machine = Machine::new();
+    assert!(machine.ok(&["schedule", "next", "2020-01-01"]).ends_with("\n  never\n"));
+    assert!(machine.ok(&["schedule", "next", "0 0 31 2 *"]).ends_with("\n  never\n"));
+}

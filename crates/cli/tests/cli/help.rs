@@ -55,6 +55,18 @@ fn the_list_of_commands_is_complete() {
     );
 }
 
+#[test]
+fn the_list_of_exit_codes_is_complete() {
+    let help = Machine::new().ok(&["--help"]);
+    let listed = help.split("Exit codes:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let words: Vec<&str> = listed.split([' ', '\n', '/']).collect();
+    for code in ["0", "1", "2", "3", "4", "5", "6", "10", "12", "13", "14", "15", "75", "130", "143"] {
+        assert!(words.contains(&code), "{code}: {listed}");
+    }
+    assert!(listed.contains(" 4  a goal is not met ") && listed.contains(" 6  a drill failed "), "{listed}");
+    assert!(listed.lines().all(|line| line.len() < 80), "no line is broken: {listed}");
+}
+
 /// The commands that a page of help lists.
 fn listed(help: &str) -> Vec<String> {
     let list = help.split("Commands:\n").nth(1).unwrap_or_default();

@@ -190,8 +190,8 @@ fn held_snapshots_stay_until_the_hold_is_released() {
     assert_eq!(out, "\"nas\" would hold 6 snapshots, and those to come that fit\n");
     assert_eq!(
         machine.ok(&["hold", "list", "-r", "repo"]),
-        "name    id        until     snapshots  covers          reason\n\
-         case 7  ID  released  2          what was named  court order\n"
+        "name    id        until           snapshots  covers          reason\n\
+         case 7  ID  until released  2          what was named  court order\n"
     );
     let ran = machine.run(&["forget", &all[0], "-r", "repo"]);
     assert_eq!(ran.code, 14);

@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure, Outcome, local};
 use crate::folders::Folders;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Bytes of all files together at most.
@@ -102,7 +102,16 @@ fn parts(path: &Path) -> Outcome<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Outcome<SourceFile> {
-    let cannot = |e| local(format!("cannot read the configuration {}", path.display()), e);
+    let cannot = |e: std::io::Error| {
+        let what = format!("cannot read the configuration {}", path.display());
+        match e.kind() {
+            // What is named wrongly, or is no text, is a mistake of who asks.
+            ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::InvalidData => {
+                Failure::new(Exit::Usage, what).because(e)
+            }
+            _ => local(what, e),
+        }
+    };
     let mut text = String::new();
     let length = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
     if length.map_err(cannot)? as u64 > FILE_BYTES_MAX {

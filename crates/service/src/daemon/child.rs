@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child as Process, Command, Stdio};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 /// Longer lines are cut off.
@@ -26,8 +26,18 @@ pub struct Launch {
 pub enum Said {
     /// A line.
     Line(Arc<str>),
-    /// It ended, with this exit code; the end of what it complained about.
-    Ended(Option<i32>, String),
+    /// It ended, and how; the end of what it complained about.
+    Ended(Option<ExitStatus>, String),
+}
+
+/// How something ended that did not end well, in words: the exit code, or the signal that ended it.
+pub fn in_words(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status)) {
+        Some((Some(code), _)) => format!("ended with exit code {code}"),
+        // "signal: 9 (SIGKILL)"
+        Some((None, status)) => format!("was ended by the {}", status.to_string().replacen(':', "", 1)),
+        None => "ended, and nobody knows how".to_string(),
+    }
 }
 
 /// Starts it. `hear` is called from threads of its own; the last call says that it ended.
@@ -48,8 +58,8 @@ pub fn start(launch: &Launch, hear: impl Fn(Said) + Send + 'static) -> io::Resul
     let tail = std::thread::spawn(move || tail(complaints));
     std::thread::spawn(move || {
         lines(&mut process, &hear);
-        let code = process.wait().ok().and_then(|status| status.code());
-        hear(Said::Ended(code, tail.join().unwrap_or_default()));
+        let status = process.wait().ok();
+        hear(Said::Ended(status, tail.join().unwrap_or_default()));
     });
     Ok(id)
 }
@@ -71,4 +81,16 @@ fn tail(mut complaints: impl Read) -> String {
         tail.drain(..excess);
     }
     String::from_utf8_lossy(&tail).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_signal_is_named() {
+        assert_eq!(in_words(Some(ExitStatus::from_raw(9))), "was ended by the signal 9 (SIGKILL)");
+        assert_eq!(in_words(Some(ExitStatus::from_raw(3 << 8))), "ended with exit code 3");
+    }
 }

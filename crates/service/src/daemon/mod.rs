@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -221,7 +222,7 @@ impl Daemon {
                     run.last = Some(line);
                 }
             }
-            Message::Said(key, Said::Ended(code, tail)) => self.ended(&key, code, &tail),
+            Message::Said(key, Said::Ended(status, tail)) => self.ended(&key, status, &tail),
             Message::Ask(key, answer) => {
                 let known = !self.stopping && self.board.ask(&key);
                 answer.send(known).ok();
@@ -357,19 +358,20 @@ impl Daemon {
         }
     }
 
-    fn ended(&mut self, key: &Key, code: Option<i32>, tail: &str) {
+    fn ended(&mut self, key: &Key, status: Option<ExitStatus>, tail: &str) {
         let Some(run) = self.running.remove(key) else { return };
         self.board.ended(key);
-        let code = code.unwrap_or(-1);
-        let complaint = complaint(tail);
+        let code = status.and_then(|status| status.code()).unwrap_or(-1);
+        let (how, complaint) = (child::in_words(status), complaint(tail));
         // A run that was killed could not record itself.
         let recorded = self.parts.catalog.duty(key.duty, &key.subject).ok().flatten();
         let recorded =
             recorded.and_then(|record| record.attempted).is_some_and(|at| at >= run.began.as_second());
         if !recorded && code != Exit::Skipped as i32 && !(self.stopping && code != 0) {
-            let why = (code != 0).then(|| match complaint.as_str() {
-                "" => format!("ended with exit code {code}"),
-                words => words.to_string(),
+            let why = (code != 0).then(|| match (code, complaint.as_str()) {
+                (_, "") => how.clone(),
+                (-1, words) => format!("{how}: {words}"),
+                (_, words) => words.to_string(),
             });
             self.record(key, (self.parts.clock)(), why.as_deref());
         }
@@ -381,8 +383,8 @@ impl Daemon {
         let words = match (code, complaint.as_str()) {
             (0, _) => "ended well".to_string(),
             (75, _) => "nothing was done on purpose".to_string(),
-            (code, "") => format!("ended with exit code {code}"),
-            (code, complaint) => format!("ended with exit code {code}: {complaint}"),
+            (_, "") => how,
+            (_, complaint) => format!("{how}: {complaint}"),
         };
         (self.parts.log)(&format!("{key}: {words}"));
         let end = json!({ "message_type": "run_ended", "run_id": run.id, "code": code, "message": words });
