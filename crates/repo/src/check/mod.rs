@@ -30,6 +30,7 @@ use format::pack;
 use ledger::Ledger;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use walk::WouldBe;
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,7 +233,7 @@ fn check_snapshots(
     report: &mut CheckReport,
     broken: &BrokenPacks,
 ) -> RepoResult<bool> {
-    let walked = walk::walk(reader, None, listing, broken, list)?;
+    let walked = walk::walk(reader, None, listing, broken, &WouldBe::default(), list)?;
     report.snapshots = list.snapshots.len();
     for (id, e) in &list.unreadable {
         let root = Hurt { snapshot: *id, path: b"/".to_vec(), is_whole_part: true, good: None };
@@ -340,6 +341,16 @@ pub(crate) fn depth_of(reader: &Reader) -> Depth {
         Capability::Owner => Depth::Contents,
         _ => Depth::Bytes,
     }
+}
+
+/// Compares a pack that no segment lists with its name; says what is wrong.
+pub(crate) fn compare_with_name(
+    reader: &Reader,
+    kind: BlobKind,
+    id: &PackId,
+    pack_bytes: u64,
+) -> RepoResult<Option<String>> {
+    verify_pack(reader, PackJob { id: *id, kind, pack_bytes, blocks: Vec::new() }).problem
 }
 
 /// So often a pack is read again that seems damaged.

@@ -15,6 +15,24 @@ use format::tree::{Content, Entry, Marks, Node};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
+/// Bytes of an id that every directory of a pack keeps.
+const CUT_ID_BYTES: usize = 8;
+
+/// Blobs that a dry run would put where they can be read: they count as there.
+#[derive(Default)]
+pub(crate) struct WouldBe(HashSet<(BlobKind, [u8; CUT_ID_BYTES])>);
+
+impl WouldBe {
+    /// Takes a whole id, or as much of it as a directory keeps.
+    pub(crate) fn add(&mut self, kind: BlobKind, id: &[u8]) {
+        self.0.extend(id.first_chunk().map(|cut| (kind, *cut)));
+    }
+
+    fn holds(&self, kind: BlobKind, id: &BlobId) -> bool {
+        id.0.first_chunk().is_some_and(|cut| self.0.contains(&(kind, *cut)))
+    }
+}
+
 /// Paths named for one damaged blob.
 const HURTS_MAX: usize = 100;
 
@@ -64,30 +82,18 @@ pub(crate) fn walk(
     sibling: Option<&Reader>,
     listing: &PackListing,
     broken: &BrokenPacks,
+    would_be: &WouldBe,
     list: &mut SnapshotList,
 ) -> RepoResult<Walked> {
     loop {
-        let walked = walk_once(reader, sibling, listing, broken, list)?;
+        let found = Walked::default();
+        let walk = Walk { reader, sibling, listing, broken, would_be, clean: HashSet::new(), found };
+        let walked = walk.all(list)?;
         let is_whole = walked.is_whole() && list.unreadable.is_empty();
         if is_whole || !list.drop_removed(reader.repo())? {
             return Ok(walked);
         }
     }
-}
-
-fn walk_once(
-    reader: &Reader,
-    sibling: Option<&Reader>,
-    listing: &PackListing,
-    broken: &BrokenPacks,
-    list: &SnapshotList,
-) -> RepoResult<Walked> {
-    let mut walk = Walk { reader, sibling, listing, broken, clean: HashSet::new(), found: Walked::default() };
-    for stored in &list.snapshots {
-        let snapshot = &stored.snapshot;
-        walk.node(snapshot.id, snapshot.root.id, &At::Range(Vec::new(), Vec::new()))?;
-    }
-    Ok(walk.found)
 }
 
 /// Whether the store did not answer: then nothing can be said about what it holds.
@@ -100,12 +106,21 @@ struct Walk<'a> {
     sibling: Option<&'a Reader>,
     listing: &'a PackListing,
     broken: &'a BrokenPacks,
+    would_be: &'a WouldBe,
     /// Nodes below which nothing is wrong.
     clean: HashSet<BlobId>,
     found: Walked,
 }
 
 impl Walk<'_> {
+    fn all(mut self, list: &SnapshotList) -> RepoResult<Walked> {
+        for stored in &list.snapshots {
+            let snapshot = &stored.snapshot;
+            self.node(snapshot.id, snapshot.root.id, &At::Range(Vec::new(), Vec::new()))?;
+        }
+        Ok(self.found)
+    }
+
     /// Walks a subtree; says whether all is well. The depth is bounded by the format.
     fn node(&mut self, snapshot: SnapshotId, id: BlobId, at: &At) -> RepoResult<bool> {
         if self.clean.contains(&id) {
@@ -119,10 +134,14 @@ impl Walk<'_> {
             }
             Err(e) if is_line_trouble(&e) => return Err(e),
             Err(e) => {
-                self.lose((BlobKind::Tree, id), chain(&e), snapshot, at.clone(), false);
-                *self.found.hurt.entry(snapshot).or_default() += 1;
-                match self.sibling.and_then(|sibling| read_node(sibling, &id).ok()) {
-                    Some(node) => (false, node),
+                let elsewhere = self.sibling.and_then(|sibling| read_node(sibling, &id).ok());
+                let would_be = elsewhere.is_some() && self.would_be.holds(BlobKind::Tree, &id);
+                if !would_be {
+                    self.lose((BlobKind::Tree, id), chain(&e), snapshot, at.clone(), false);
+                    *self.found.hurt.entry(snapshot).or_default() += 1;
+                }
+                match elsewhere {
+                    Some(node) => (would_be, node),
                     None => return Ok(false),
                 }
             }
@@ -200,7 +219,7 @@ impl Walk<'_> {
     fn has_sound_place(&self, kind: BlobKind, id: &BlobId) -> bool {
         let is_sound =
             |pack: &PackId| self.listing.len_bytes(kind, pack).is_some() && !self.broken.contains_key(pack);
-        self.reader.locate(kind, id).iter().any(|p| is_sound(&p.pack))
+        self.would_be.holds(kind, id) || self.reader.locate(kind, id).iter().any(|p| is_sound(&p.pack))
     }
 
     fn note_shaky(&mut self, kind: BlobKind, id: &BlobId) {

@@ -22,26 +22,31 @@ const TRIES: usize = 3;
 type Placed = (Option<(PackId, u32, u16)>, BlobKind, BlobId);
 
 impl Run<'_, '_> {
-    /// Says whether anything was stored.
+    /// Says whether anything was stored, or would be.
     pub(super) fn heal(&mut self, list: &SnapshotList, walked: &Walked) -> RepoResult<bool> {
         if walked.lost.is_empty() && walked.shaky.is_empty() {
             return Ok(false);
         }
         let (mut moved, mut from_sibling, mut from_source) = (0, 0, 0);
+        let mut would_be = Vec::new();
         for _ in 0..TRIES {
             let mut healer = Healer::start(self);
             moved = healer.move_shaky(walked)?;
             let mut lost: BTreeSet<(BlobKind, BlobId)> = walked.lost.keys().copied().collect();
             from_sibling = healer.take_from_sibling(self.options.sibling, &mut lost)?;
             from_source = self.take_from_source(&mut healer, list, walked, &mut lost)?;
+            would_be.append(&mut healer.would_be);
             if healer.finish()? {
                 break;
             }
         }
+        for (kind, id) in would_be {
+            self.would_be.add(kind, &id.0);
+        }
         self.report.moved_blobs += moved;
         self.report.blobs_from_sibling += from_sibling;
         self.report.blobs_from_source += from_source;
-        Ok(!self.options.dry_run && moved + from_sibling + from_source > 0)
+        Ok(moved + from_sibling + from_source > 0)
     }
 
     fn take_from_source(
@@ -74,6 +79,8 @@ struct Healer<'r> {
     reader: &'r Reader,
     /// None in a dry run.
     writer: Option<Writer>,
+    /// What a dry run would have stored.
+    would_be: Vec<(BlobKind, BlobId)>,
 }
 
 impl<'r> Healer<'r> {
@@ -82,7 +89,7 @@ impl<'r> Healer<'r> {
         let options = &run.options;
         let writer = (!options.dry_run)
             .then(|| Writer::start(run.reader.clone(), &run.listing, seed, options.now, options.writer));
-        Healer { reader: run.reader, writer }
+        Healer { reader: run.reader, writer, would_be: Vec::new() }
     }
 
     /// Stores a blob if these are its bytes.
@@ -91,8 +98,9 @@ impl<'r> Healer<'r> {
         if !keys.blob_id(kind, bytes).is_ok_and(|found| found == *id) || keys.block_key(kind).is_err() {
             return Ok(false);
         }
-        if let Some(writer) = &mut self.writer {
-            writer.store_again(kind, id, bytes)?;
+        match &mut self.writer {
+            Some(writer) => writer.store_again(kind, id, bytes)?,
+            None => self.would_be.push((kind, *id)),
         }
         Ok(true)
     }

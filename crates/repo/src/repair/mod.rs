@@ -2,7 +2,7 @@
 //!
 //! In this order, because each step needs what the one before made readable: small objects from their parity
 //! or their second copy; packs in place, from their parity or from the same pack of another repository of the
-//! family; blobs that only broken packs hold, into packs with new names; lost blobs from the other repository
+//! family, where a segment was lost also those that none lists; blobs that only broken packs hold, into packs with new names; lost blobs from the other repository
 //! or from an unchanged source file; segments for packs that none lists; marks.
 //!
 //! It runs beside backups and prunes, because it only adds objects and puts the very bytes again that an
@@ -18,7 +18,7 @@ mod segments;
 mod small;
 mod spare;
 
-use crate::check::walk::{Walked, walk};
+use crate::check::walk::{Walked, WouldBe, walk};
 use crate::check::{BrokenPacks, Finding, ReadShare, lost_blobs};
 use crate::error::{RepoError, RepoResult};
 use crate::index::PackListing;
@@ -154,6 +154,10 @@ struct Run<'r, 'o> {
     broken_kinds: BTreeMap<PackId, BlobKind>,
     /// Packs that were read in this run and are whole now.
     whole: BTreeSet<PackId>,
+    /// Packs that no segment lists, that cannot be mended, and of which no readable blob is needed.
+    unlisted_broken: BTreeMap<ObjectName, String>,
+    /// What a dry run would have put where it can be read.
+    would_be: WouldBe,
     /// Segments that cannot be read, with why.
     bad_segments: Vec<(ObjectName, String)>,
 }
@@ -169,12 +173,17 @@ pub fn repair(reader: &Arc<Reader>, options: &mut RepairOptions<'_>, seed: Seed)
         broken: BrokenPacks::new(),
         broken_kinds: BTreeMap::new(),
         whole: BTreeSet::new(),
+        unlisted_broken: BTreeMap::new(),
+        would_be: WouldBe::default(),
         bad_segments: Vec::new(),
     };
     run.repair_small()?;
     let mut list = run.look()?;
     run.repair_packs()?;
     let mut walked = run.walk(&mut list)?;
+    if run.repair_unlisted(&walked)? {
+        walked = run.walk(&mut list)?;
+    }
     if run.heal(&list, &walked)? {
         run.see_again()?;
         walked = run.walk(&mut list)?;
@@ -214,7 +223,7 @@ impl Run<'_, '_> {
     }
 
     fn walk(&self, list: &mut SnapshotList) -> RepoResult<Walked> {
-        walk(self.reader, self.options.sibling, &self.listing, &self.broken, list)
+        walk(self.reader, self.options.sibling, &self.listing, &self.broken, &self.would_be, list)
     }
 
     /// Names broken packs as long as something is lost with them, and what is lost.
@@ -223,6 +232,8 @@ impl Run<'_, '_> {
             let packs = self.broken.iter().map(|(id, why)| (names::pack(self.broken_kinds[id], id), why));
             let packs: Vec<Finding> = packs.map(|(name, why)| Finding::of(name, why)).collect();
             self.report.left.extend(packs);
+            let unlisted = self.unlisted_broken.iter().map(|(name, why)| Finding::of(name, why));
+            self.report.left.extend(unlisted);
         }
         self.report.left.extend(lost_blobs(self.reader, list, walked));
     }

@@ -1,9 +1,10 @@
 //! Packs in place: the same name, the same bytes, from their parity or from another repository.
 
 use super::{How, Run};
-use crate::check::{CheckOptions, CheckReport, read_packs};
+use crate::check::walk::Walked;
+use crate::check::{CheckOptions, CheckReport, compare_with_name, read_packs};
 use crate::error::RepoResult;
-use crate::index::PackListing;
+use crate::index::{PackListing, open_whole};
 use crate::names;
 use format::id::{BlobKind, PackId};
 use format::pack;
@@ -54,6 +55,41 @@ impl Run<'_, '_> {
             self.see_again()?;
         }
         Ok(())
+    }
+
+    /// Packs that no segment lists are not read for their own sake: most are prune's. Where a segment was lost, they
+    /// are compared with their names before they are listed again. Says whether any was not whole.
+    pub(super) fn repair_unlisted(&mut self, walked: &Walked) -> RepoResult<bool> {
+        let all = !self.bad_segments.is_empty() || !walked.lost.is_empty();
+        let listing = &self.listing;
+        let mut unlisted = self.reader.with_index_read(|index| index.packs_without_segment(listing));
+        unlisted.retain(|(_, id, _)| {
+            (all || walked.unlisted.contains(id))
+                && !listing.is_condemned(id)
+                && !self.broken.contains_key(id)
+                && !self.whole.contains(id)
+        });
+        let mut was_any_broken = false;
+        for (kind, id, len) in unlisted {
+            self.report.packs_read += 1;
+            self.report.bytes_read += len;
+            let problem = compare_with_name(self.reader, kind, &id, len)?;
+            was_any_broken |= problem.is_some();
+            match problem {
+                Some(why) if !self.mend_pack(kind, &id, len)? => match walked.unlisted.contains(&id) {
+                    true => {
+                        self.broken.insert(id, why);
+                        self.broken_kinds.insert(id, kind);
+                    }
+                    false => _ = self.unlisted_broken.insert(names::pack(kind, &id), why),
+                },
+                _ => _ = self.whole.insert(id),
+            }
+        }
+        if was_any_broken && !self.options.dry_run {
+            self.see_again()?;
+        }
+        Ok(was_any_broken)
     }
 
     /// Packs that no segment lists are not read for their own sake. Those that were met on the way to something
@@ -107,11 +143,15 @@ impl Run<'_, '_> {
         }
         let Some((bytes, how)) = self.right_bytes(kind, id, pack_bytes)? else { return Ok(false) };
         let name = names::pack(kind, id);
+        let repo = self.repo().clone();
         if self.options.dry_run {
+            if let Some((_, directory)) = open_whole(&repo, kind, &bytes) {
+                let ids = directory.ids.chunks_exact(pack::directory_id_bytes(kind));
+                ids.for_each(|id| self.would_be.add(kind, id));
+            }
             self.did(&name, how);
             return Ok(true);
         }
-        let repo = self.repo().clone();
         if PackListing::read(&repo)?.is_condemned(id) {
             return Ok(false);
         }

@@ -41,7 +41,7 @@ impl Run<'_, '_> {
                 && !self.broken.contains_key(id)
         });
         let mut rows = Vec::new();
-        let mut are_all_listed = true;
+        let mut are_all_listed = self.broken.keys().all(|id| !walked.unlisted.contains(id));
         for (kind, id, len) in unlisted {
             match self.row_or_mend(kind, &id, len)? {
                 Row::Read(row) => {
@@ -75,7 +75,8 @@ impl Run<'_, '_> {
         if let Some(row) = self.row_of(kind, id, len)? {
             return Ok(Row::Read(Box::new(row)));
         }
-        if !self.mend_pack(kind, id, len)? {
+        let would_be_whole = self.options.dry_run && self.whole.contains(id);
+        if !would_be_whole && !self.mend_pack(kind, id, len)? {
             return Ok(Row::Unreadable);
         }
         self.whole.insert(*id);

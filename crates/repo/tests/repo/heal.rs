@@ -15,7 +15,7 @@ use repo::workers::Workers;
 use repo::writer::WriterOptions;
 use repo::{Credential, RepoError};
 use std::sync::Arc;
-use storage::{Faults, ObjectName};
+use storage::{Faults, ObjectName, PutMode, Store};
 use testkit::dice::Dice;
 use testkit::files::{Files, edit, random_files};
 use testkit::mini::{Backup, backup, restore};
@@ -333,4 +333,38 @@ fn a_damaged_pack_that_no_segment_names_any_more_comes_from_another_copy() {
     let ways: Vec<How> =
         report.actions.iter().filter(|a| a.what == biggest.as_str()).map(|a| a.how).collect();
     assert_eq!(ways, [How::Sibling, How::Indexed]);
+}
+
+#[test]
+fn packs_that_are_indexed_again_are_compared_with_their_names_and_mended_in_the_same_run() {
+    let three = three(12);
+    let whole = three.places[1].sim.objects();
+    let of = |prefix: &str| whole.keys().filter(|name| name.as_str().starts_with(prefix)).collect::<Vec<_>>();
+    for (percent, folders) in
+        [(90, &["trees/"][..]), (98, &["trees/"]), (99, &["packs/"]), (98, &["trees/", "packs/"])]
+    {
+        let packs: Vec<&ObjectName> = folders.iter().flat_map(|folder| of(folder)).collect();
+        for index in [of("index/"), of("index/").split_off(of("index/").len() - 1)] {
+            let case = format!("{folders:?} at {percent} %, {} segments lost", index.len());
+            let sim = &three.places[1].sim;
+            whole.iter().for_each(|(name, bytes)| sim.put(name, bytes, PutMode::Replace).unwrap());
+            index.iter().for_each(|name| sim.delete(name).unwrap());
+            for pack in &packs {
+                sim.damage(pack, |bytes| {
+                    let at = bytes.len() * percent / 100;
+                    bytes[at] ^= 4;
+                });
+            }
+            let report = three.repair(1, [2, 0]);
+            assert_eq!(report.left, [], "{case}");
+            for pack in &packs {
+                assert!(
+                    report.actions.iter().any(|a| a.what == pack.as_str() && a.how != How::Indexed),
+                    "{case}"
+                );
+                assert!(sim.objects()[*pack] == whole[*pack], "{case}: {pack}");
+            }
+            three.assert_whole(1, &case);
+        }
+    }
 }

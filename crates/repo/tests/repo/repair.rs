@@ -292,6 +292,8 @@ fn everything_comes_back_from_another_repository_of_the_family() {
             let case = format!("{what}, ruined: {is_ruined}");
             assert!(!kept.check().findings.is_empty(), "{case}");
             let other = sibling.world.reader().unwrap();
+            let dry = kept.repair(&mut RepairOptions { sibling: Some(&*other), ..options(true) });
+            assert_eq!(dry.left, [], "{case}: what would be put back counts as there");
             let mut options = RepairOptions { sibling: Some(&*other), ..options(false) };
             let report = kept.repair(&mut options);
             assert_eq!(report.left, [], "{case}");
@@ -318,7 +320,9 @@ fn a_pack_of_the_same_name_is_taken_whole() {
         }
     }
     let other = sibling.world.reader().unwrap();
+    let dry = kept.repair(&mut RepairOptions { sibling: Some(&*other), ..options(true) });
     let report = kept.repair(&mut RepairOptions { sibling: Some(&*other), ..options(false) });
+    assert_eq!((dry.left, dry.actions), (report.left.clone(), report.actions.clone()));
     assert!(report.actions.iter().all(|a| a.how == How::Sibling), "{:?}", report.actions);
     assert!(kept.world.sim.objects() == good);
 }
@@ -357,8 +361,11 @@ fn lost_contents_come_back_from_unchanged_files_and_only_the_right_bytes() {
         kept.world.sim.delete(&name).unwrap();
     }
     let mut source = TestSource(&kept.snapshots[1..]);
+    let dry = kept.repair(&mut RepairOptions { source: Some(&mut source), ..options(true) });
     let report = kept.repair(&mut RepairOptions { source: Some(&mut source), ..options(false) });
     assert!(report.blobs_from_source > 50);
+    let what = |report: &RepairReport| report.left.iter().map(|f| f.what.clone()).collect::<Vec<_>>();
+    assert_eq!((dry.blobs_from_source, what(&dry)), (report.blobs_from_source, what(&report)));
     let marks = read_marks(kept.world.reader().unwrap().repo()).unwrap();
     let marked: Vec<_> = marks.snapshots.keys().copied().collect();
     assert!(marked.iter().all(|id| *id == kept.snapshots[0].0.id), "the others are whole again");
