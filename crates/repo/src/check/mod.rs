@@ -83,7 +83,7 @@ pub struct CheckReport {
     pub coverage: Option<Coverage>,
     /// What this check has read and found whole, for an attestation.
     pub verified: Option<Verified>,
-    /// Packs in no index segment: leftovers of interrupted runs, not damage.
+    /// Packs in no index segment that no snapshot needs: leftovers of interrupted runs, not damage.
     pub orphan_packs: usize,
     /// Key slots that the configuration does not list: somebody died while making a repository or adding a
     /// key. Nothing relies on them, so they are no damage.
@@ -240,6 +240,7 @@ fn check_snapshots(
         report.findings.push(Finding { hurts: vec![root], ..Finding::of(names::snapshot(id), chain(e)) });
     }
     report.findings.extend(lost_blobs(reader, list, &walked));
+    report.orphan_packs = report.orphan_packs.saturating_sub(walked.unlisted.len());
     let why = "is in no index segment, but snapshots need it: a segment was lost";
     // What a condemned pack holds and a snapshot needs the next prune moves, listed or not.
     let unlisted = walked.unlisted.iter().filter(|id| !listing.is_condemned(id));

@@ -269,6 +269,9 @@ fn the_whole_index_may_be_lost() {
     let report = checked(&world.reader().unwrap(), ReadShare::Nothing);
     assert!(report.findings.iter().any(|f| f.why.contains("a segment was lost")));
     assert!(report.findings.iter().all(|f| f.hurts.is_empty()), "no file is lost");
+    let needed = report.findings.iter().filter(|f| f.why.contains("a segment was lost")).count();
+    let packs = objects.keys().filter(|name| ["packs", "trees"].iter().any(|f| name.as_str().starts_with(f)));
+    assert_eq!(report.orphan_packs, packs.count() - needed, "what snapshots need is not left over");
     // The next run stores everything again, in segments of its own, and heals the repository.
     let (_, files) = &sound.kept[2];
     let done = backup(&world.reader().unwrap(), files, &Backup::new(500)).unwrap();
