@@ -15,7 +15,7 @@ use repo::snapshots::SnapshotList;
 use serde_json::json;
 use service::damage_queue;
 use service::open::Place;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ const NAMED_MAX: usize = 10;
 
 /// An open copy.
 pub(crate) struct Copy {
+    /// As it was named here.
+    word: OsString,
     pub(crate) place: Place,
     pub(crate) opened: Opened,
     near: (bool, Duration),
@@ -33,6 +35,7 @@ pub(crate) struct Copy {
 
 /// The copy that is read, and those that help out.
 pub(crate) struct Nearest {
+    word: OsString,
     pub(crate) place: Place,
     pub(crate) reader: Arc<Reader>,
     pub(crate) snapshot: Snapshot,
@@ -45,7 +48,12 @@ impl Session {
         let [first, others @ ..] = &self.global.repo[..] else {
             let place = self.place()?; // says what to do
             let opened = self.opener().open(&place)?;
-            return Ok(vec![Copy { place, opened, near: (false, Duration::ZERO) }]);
+            return Ok(vec![Copy {
+                word: place.shown().into(),
+                place,
+                opened,
+                near: (false, Duration::ZERO),
+            }]);
         };
         let mut opener = self.opener();
         if !others.is_empty() {
@@ -56,7 +64,9 @@ impl Session {
         for name in std::iter::once(first).chain(others) {
             let place = self.place_named(name)?;
             match opener.open(&place) {
-                Ok(opened) => copies.push(Copy { near: distance(&opened), place, opened }),
+                Ok(opened) => {
+                    copies.push(Copy { word: name.clone(), near: distance(&opened), place, opened });
+                }
                 Err(e) if others.is_empty() => return Err(e),
                 Err(e) => {
                     self.out.warn(format!("{} is left out: {}", safe(&place.shown()), e.message()));
@@ -111,27 +121,33 @@ impl Session {
             }
         }
         reader.set_siblings(siblings);
-        Ok(Nearest { place: lead.place, reader, snapshot, others })
+        Ok(Nearest { word: lead.word, place: lead.place, reader, snapshot, others })
     }
 
-    /// Says what was damaged in the leading copy although all is right, and notes it for a repair.
-    pub(crate) fn tell_healed(&self, nearest: &Nearest) -> Outcome<()> {
+    /// Notes so many damaged pieces of the leading copy for `status`, under the name it has there.
+    pub(crate) fn note_damage_in(&self, nearest: &Nearest, damaged: usize) {
+        let mut one = self.clone();
+        one.global.repo = vec![nearest.word.clone()];
+        verified::note_damage(&one, "restore", damaged);
+    }
+
+    /// Says what was damaged in the leading copy although all is right, and notes it for a repair. Returns how many
+    /// pieces that were.
+    pub(crate) fn tell_healed(&self, nearest: &Nearest) -> Outcome<usize> {
         let (place, others) = (safe(&nearest.place.shown()).to_string(), &nearest.others);
         if nearest.reader.is_away() {
             self.out.warn(format!("{place} stopped answering; the rest came from its other copies"));
         }
         let healed = nearest.reader.healed();
         if healed.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let repo = nearest.reader.repo().identity().repo;
         let damage = healed.iter().map(|blob| (blob.id.hex(), blob.why.as_str()));
         if let Err(e) = damage_queue::note(&self.opener().folders, &repo, damage) {
             self.out.warn(format!("cannot note the damage for a repair: {e}"));
         }
-        let mut one = self.clone();
-        one.global.repo = vec![nearest.place.shown().into()];
-        verified::note_damage(&one, "restore", healed.len());
+        self.note_damage_in(nearest, healed.len());
         for blob in healed.iter().take(if self.out.json { usize::MAX } else { NAMED_MAX }) {
             match self.out.json {
                 true => self.out.object(&json!({
@@ -153,7 +169,7 @@ impl Session {
                 shell_word(&other)
             ));
         }
-        Ok(())
+        Ok(healed.len())
     }
 }
 

@@ -168,12 +168,18 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     Thawing { session, location: &place.location, configured, args: &args.thaw }
         .prepare(&reader, &request)?;
     let reporter = Reporter::new(&session.out, &session.cancel).naming_always(args.dry_run);
-    let outcome = engine::restore(&reader, &request, &reporter).inspect_err(|_| reporter.finish())?;
+    let outcome = engine::restore(&reader, &request, &reporter).inspect_err(|_| {
+        reporter.finish();
+        session.tell_healed(&nearest).ok(); // what ended the restore is the news
+    })?;
     let worst = reporter.conclude();
-    session.tell_healed(&nearest)?;
+    let healed = session.tell_healed(&nearest)?;
+    if outcome.damaged > 0 {
+        session.note_damage_in(&nearest, outcome.damaged as usize);
+    }
     let exit = exit(&outcome, worst.map_or(Exit::Ok, Exit::from));
     if session.out.json {
-        session.out.object(&summary(&args, snapshot, &outcome, reporter.elapsed()))?;
+        session.out.object(&summary(&args, snapshot, (&outcome, healed), reporter.elapsed()))?;
     } else if !session.out.quiet {
         tell(session, &args, snapshot, &request, &outcome, reporter.elapsed())?;
     }
@@ -229,8 +235,7 @@ fn in_place(reader: &::repo::reader::Reader, snapshot: &Snapshot, path: &[Vec<u8
     Ok(snapspec::to_path(bytes))
 }
 
-fn summary(args: &Args, snapshot: &Snapshot, outcome: &RestoreOutcome, took: Duration) -> Value {
-    let o = outcome;
+fn summary(args: &Args, snapshot: &Snapshot, (o, healed): (&RestoreOutcome, usize), took: Duration) -> Value {
     json!({
         "message_type": "summary", "snapshot_id": snapshot.id.hex(), "dry_run": args.dry_run,
         "seconds_elapsed": took.as_secs(), "total_duration": took.as_secs_f64(),
@@ -238,7 +243,7 @@ fn summary(args: &Args, snapshot: &Snapshot, outcome: &RestoreOutcome, took: Dur
         "files_restored": o.files_restored, "files_unchanged": o.files_unchanged, "files_skipped": o.files_skipped,
         "files_deleted": o.deleted, "paths_kept": o.kept, "others_restored": o.others_restored, "files_verified": o.files_verified,
         "total_bytes": o.bytes_selected, "bytes_restored": o.bytes_written, "bytes_fetched": o.bytes_fetched,
-        "errors": o.problems, "damaged": o.damaged,
+        "errors": o.problems, "damaged": o.damaged, "healed": healed,
     })
 }
 

@@ -269,6 +269,12 @@ fn what_one_copy_lost_comes_from_another_is_told_and_is_mended() {
     assert_eq!(both.code, 0, "{}", both.err);
     let back = machine.path("back").join(machine.path("src/a").strip_prefix("/").unwrap());
     assert_eq!(fs::read(back).unwrap(), b"hello\n");
+    let damaged = |machine: &Machine, place: &str| {
+        let status = machine.run(&["status", "-r", place, "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+        status["repositories"][0]["damaged"].is_i64()
+    };
+    assert!(damaged(&machine, "disk"), "a restore that could not read it found damage");
     // Which of two local copies is nearer is a matter of microseconds.
     if both.err.contains("damaged pieces came from another copy") {
         assert!(both.err.contains("lifeboat repair -r disk --from nas"), "{}", both.err);
@@ -528,9 +534,33 @@ fn a_copy_that_is_pulled_survives_whoever_holds_the_first_machine() {
     let vault = Machine::new();
     let source = laptop.path("repo").to_str().unwrap().to_string();
     let owner = key_of(&laptop);
-    // Once, with an owner's key at hand.
-    vault.ok(&["init", "-r", "backup", "--copy-of", &source, "--from-key-file", &owner]);
-    vault.ok(&["key", "add", "-r", "backup", "--role", "maintain", "--file", "vault.key"]);
+    // Once, with an owner's key at hand; what an owner could open the copy with goes to a medium.
+    fs::create_dir(vault.path("stick")).unwrap();
+    vault.ok(&[
+        "init",
+        "-r",
+        "backup",
+        "--copy-of",
+        &source,
+        "--from-key-file",
+        &owner,
+        "--key-file",
+        "stick/vault-owner.key",
+        "--recovery-key-file",
+        "stick/vault.recovery",
+    ]);
+    vault.ok(&[
+        "key",
+        "add",
+        "-r",
+        "backup",
+        "--key-file",
+        "stick/vault-owner.key",
+        "--role",
+        "maintain",
+        "--file",
+        "vault.key",
+    ]);
     vault.ok(&[
         "key",
         "add",
@@ -543,7 +573,17 @@ fn a_copy_that_is_pulled_survives_whoever_holds_the_first_machine() {
         "--file",
         "laptop.key",
     ]);
-    fs::remove_dir_all(vault.path("home/.config")).unwrap();
+    // The medium is taken away: no owner's key is left here.
+    let stick = laptop.path("stick");
+    fs::rename(vault.path("stick"), &stick).unwrap();
+    let is_key = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "key" || e == "recovery");
+    let mut left: Vec<_> = walk(&vault.root).into_iter().filter(is_key).collect();
+    left.sort();
+    // The machine's own signs what is written into logs, and opens nothing.
+    let mut of_no_owner =
+        ["laptop.key", "vault.key", "home/.config/lifeboat/machine.key"].map(|name| vault.path(name));
+    of_no_owner.sort();
+    assert_eq!(left, of_no_owner);
     let pull = || {
         vault.run(&[
             "sync",
@@ -592,8 +632,8 @@ fn a_copy_that_is_pulled_survives_whoever_holds_the_first_machine() {
     assert_eq!(names(&vault, "backup/snapshots").len(), 3);
     // With the owner's key of the family everything comes back from there.
     let place = vault.path("backup").to_str().unwrap().to_string();
-    let recovery = walk(&vault.root).into_iter().find(|p| p.extension().is_some_and(|e| e == "recovery"));
-    assert!(recovery.is_none(), "the recovery key of the copy was put away with the owner's");
+    let recovery = format!("--recovery-key={}", stick.join("vault.recovery").display());
+    laptop.ok(&["restore", "latest~1", "-r", &place, &recovery, "--target", "back"]);
     assert_eq!(
         laptop.run(&["check", "-r", &place, "--key-file", vault.path("vault.key").to_str().unwrap()]).code,
         0
@@ -630,4 +670,44 @@ fn disks_in_turn_keep_what_the_intruder_does_not_reach_and_complete_each_other()
     machine.ok(&["restore", "latest", "-r", "red", "--target", "back"]);
     let back = machine.path("back").join(machine.path("src/third").strip_prefix("/").unwrap());
     assert_eq!(fs::read(back).unwrap(), b"both are here\n");
+}
+
+#[test]
+fn damage_that_a_restore_met_reaches_the_status_however_the_copy_is_named() {
+    let mut machine = Machine::new();
+    let root = machine.root.display().to_string();
+    fs::write(
+        machine.path("lifeboat.toml"),
+        format!("[repositories.red]\nurl = \"{root}/disk\"\n[repositories.blue]\nurl = \"{root}/nas\"\n"),
+    )
+    .unwrap();
+    machine.ok(&["backup", "--init", "-r", "disk", "-r", "nas", "src"]);
+    // Each lost something, so that whichever is nearer is helped by the other.
+    let lose = |place: &str, which: usize| {
+        let names = names(&machine, &format!("{place}/packs"));
+        let name = &names[which.min(names.len() - 1)];
+        fs::remove_file(machine.path(&format!("{place}/packs")).join(name)).unwrap();
+    };
+    machine.write("src/more", b"more\n");
+    machine.ok(&["backup", "-r", "disk", "-r", "nas", "src"]);
+    lose("disk", 0);
+    lose("nas", 1);
+    machine.set("LIFEBOAT_CONFIG", &format!("{root}/lifeboat.toml"));
+    for pair in [["disk", "nas"], ["red", "blue"]] {
+        fs::remove_file(machine.path("home/.local/state/lifeboat/catalog.sqlite")).ok();
+        let ran =
+            machine.run(&["restore", "latest", "-r", pair[0], "-r", pair[1], "--target", "back", "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        fs::remove_dir_all(machine.path("back")).unwrap();
+        let objects: Vec<serde_json::Value> =
+            ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let healed: Vec<_> = objects.iter().filter(|object| object["message_type"] == "healed").collect();
+        assert!(!healed.is_empty(), "{}", ran.out);
+        assert_eq!(objects.last().unwrap()["healed"], healed.len());
+        let status = machine.run(&["status", "-r", pair[0], "-r", pair[1], "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+        let places = status["repositories"].as_array().unwrap();
+        let known = places.iter().filter(|place| place["damaged"].is_i64()).collect::<Vec<_>>();
+        assert!(known.len() == 1 && known[0]["repository"] == healed[0]["repository"], "{status}");
+    }
 }
