@@ -132,7 +132,7 @@ pub(crate) struct Global {
           value_parser = crate::sizes::parse_memory)]
     pub(crate) memory: engine::MemoryBudget,
 
-    /// Try again for so many seconds when the storage does not answer
+    /// Try again for so many seconds when the storage does not answer; 30 at most where several places are named
     #[arg(hide_short_help = true, long, global = true, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) retry_for: u32,
 

@@ -5,7 +5,7 @@
 
 use crate::arguments::Global;
 use crate::credentials;
-use crate::error::{Failure, Outcome};
+use crate::error::{Exit, Failure, Outcome};
 use crate::folders;
 use crate::output::Output;
 use crate::prompt;
@@ -248,7 +248,11 @@ impl Session {
 
     /// Opens another repository than the one that `-r` names: by a password or key of its own, else by the same.
     pub(crate) fn open_other(&self, place: &OsStr, secrets: &OtherSecrets) -> Outcome<Opened> {
-        self.opener().open(&self.other_place(place, secrets)?)
+        self.opener().open(&self.other_place(place, secrets)?).map_err(|failure| match failure.exit {
+            // A new repository would be of no help.
+            Exit::NoRepository => failure.without_hint(),
+            _ => failure,
+        })
     }
 
     /// Where that is, and how it is unlocked.

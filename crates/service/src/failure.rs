@@ -103,6 +103,11 @@ impl Failure {
         self
     }
 
+    /// Without any hint.
+    pub fn without_hint(self) -> Self {
+        Failure { hint: None, ..self }
+    }
+
     /// With this hint unless it has one.
     pub fn hint_if_none(self, hint: impl FnOnce() -> Option<String>) -> Self {
         let hint = self.hint.clone().or_else(hint);

@@ -201,10 +201,11 @@ impl Opener {
     fn retry(&self, place: &Place) -> RetryOptions {
         let (person, told, budget) =
             (self.person.clone(), AtomicBool::new(false), place.retry_for.unwrap_or(self.retry_for));
+        let shown = safe(&place.shown()).to_string();
         let wait = move |time: Duration| {
             if time > LONG_WAIT && !told.swap(true, Ordering::Relaxed) {
                 let secs = budget.as_secs();
-                person.info(&format!("the storage does not answer; trying for up to {secs} s"));
+                person.info(&format!("{shown} does not answer; trying for up to {secs} s"));
             }
             let until = Instant::now() + time;
             while Instant::now() < until {

@@ -24,6 +24,17 @@ fn no_repository() {
     assert_eq!(ran.code, 10);
     assert!(ran.err.ends_with("hint: lifeboat backup --init -r none SOURCE...\n"), "{}", ran.err);
     assert!(!machine.path("none").exists());
+    // A new repository would be of no help: what was lost, or is to be copied, is in one that was there.
+    machine.ok(&["init", "-r", "made"]);
+    for line in [["repair", "-r", "made", "--from", "none"], ["init", "-r", "more", "--copy-of", "none"]] {
+        let ran = machine.run(&line);
+        assert_eq!(ran.code, 10, "{}", ran.err);
+        assert!(
+            ran.err.contains("there is no repository there") && !ran.err.contains("hint:"),
+            "{}",
+            ran.err
+        );
+    }
 }
 
 #[test]
@@ -255,6 +266,9 @@ fn unknown_snapshots_and_paths() {
 #[test]
 fn an_address_nobody_listens_at() {
     let machine = Machine::new();
+    let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "3"]);
+    let told = "sftp://me@127.0.0.1:1/backup does not answer; trying for up to 3 s";
+    assert!(ran.err.contains(told), "{}", ran.err);
     let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "0"]);
     assert_eq!(ran.code, 13, "{}", ran.err);
     assert!(ran.err.starts_with("error: cannot open sftp://me@127.0.0.1:1/"), "{}", ran.err);

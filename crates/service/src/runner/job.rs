@@ -5,6 +5,7 @@ use super::{Runner, Step, worse};
 use crate::catalog::{NewRun, RunId, RunResult, SourceResult};
 use crate::config::{Hook, HookEvent, Job, OnFailure};
 use crate::counts::count;
+use crate::display::shell_word;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::hooks::{self, Ended};
 use engine::backup::CopyState;
@@ -284,9 +285,14 @@ impl JobRun<'_> {
     /// has a result for each source.
     fn open_all(&mut self) -> Vec<Vec<Target>> {
         let mut families: Vec<Vec<Target>> = Vec::new();
-        for name in &self.job.to {
-            let start = Instant::now();
-            match self.runner.open_target(name) {
+        let names = self.job.to.iter();
+        let opened: Vec<_> =
+            names.map(|name| (name, Instant::now(), self.runner.open_target(name))).collect();
+        let first_there = opened.iter().find(|(.., target)| target.is_ok()).map(|(name, ..)| *name);
+        // Two that are made without a word of each other would have nothing in common.
+        let original = first_there.or(self.job.to.first());
+        for (name, start, target) in opened {
+            match target {
                 Ok(target) => {
                     let family = target.opened.repo.identity().family;
                     let known = families.iter_mut().find(|f| f[0].opened.repo.identity().family == family);
@@ -296,6 +302,13 @@ impl JobRun<'_> {
                     }
                 }
                 Err(failure) => {
+                    let failure = match original.filter(|original| *original != name) {
+                        Some(original) if failure.exit == Exit::NoRepository => {
+                            let (new, original) = (shell_word(name), shell_word(original));
+                            failure.hint(format!("lifeboat init -r {new} --copy-of {original}"))
+                        }
+                        _ => failure,
+                    };
                     for source in &self.job.sources {
                         self.failed(source, name, &failure, start);
                     }
