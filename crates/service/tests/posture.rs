@@ -289,3 +289,16 @@ fn a_copy_on_the_disk_of_the_data_is_none() {
     assert_eq!(offsite.1, "the copy elsewhere does not count: cloud lies on the same disk as the data");
     assert!(offsite.2.starts_with("lifeboat config edit"), "no run mends that");
 }
+
+#[test]
+fn a_drive_that_is_away_waits_and_is_neither_deletable_nor_missed() {
+    let mut wanted = wanted();
+    assert_eq!(state(&judge(&wanted, &seen(), NOW), "usb"), State::Good);
+    wanted.places[0].away = true;
+    let posture = judge(&wanted, &seen(), NOW);
+    let usb = &posture.sources[0].pairs[0];
+    assert_eq!((usb.state, usb.away), (State::Waiting, true));
+    assert_eq!(usb.reason, "usb: is away; the newest copy is 2 h old");
+    assert_eq!(unmet(&posture), [], "it counts until it is missed");
+    assert!(page(&posture, &[], &|_| "now".into(), "1").contains("not while it is away"));
+}

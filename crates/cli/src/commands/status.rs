@@ -357,6 +357,7 @@ fn wanted_of(named: &[Grouped], places: &[(String, Place)]) -> Wanted {
             location: String::new(),
             claims_immutable: false,
             removable: false,
+            away: false,
             remind_after: None,
         }
     });

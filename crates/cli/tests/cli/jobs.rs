@@ -68,7 +68,15 @@ fn a_job_brings_every_source_to_every_repository() {
 fn a_copy_that_was_away_catches_up() {
     let machine = with_repositories("[repositories.second.removable]\nremind_after = \"7d\"\n");
     let (here, away) = (machine.root.join("second"), machine.root.join("away"));
+    machine.ok(&["run", "daily"]);
+    let row = || {
+        let status = machine.ok(&["status"]);
+        status.lines().find(|line| line.trim_start().starts_with("second")).unwrap().to_string()
+    };
+    assert!(row().contains("  good  ") && row().contains("this machine can delete it"), "{}", row());
+    fs::write(machine.root.join("src/later"), "later").unwrap();
     fs::rename(&here, &away).unwrap();
+    assert!(row().contains("  waits for its disk  ") && !row().contains("delete"), "{}", row());
     let ran = machine.run(&["run", "daily"]);
     assert_eq!(ran.code, 0, "what is there has its snapshots: {}{}", ran.out, ran.err);
     assert!(ran.out.contains("src into second: skipped: the disk of second is not there"), "{}", ran.out);
@@ -85,7 +93,7 @@ fn a_copy_that_was_away_catches_up() {
     machine.ok(&["run", "daily"]);
     let list = machine.run(&["snapshots", "-r", "second", "--tag", "source:src", "--json"]);
     let list: serde_json::Value = serde_json::from_slice(&list.raw_out).unwrap();
-    assert_eq!(list.as_array().unwrap().len(), 2, "the one it missed, too");
+    assert_eq!(list.as_array().unwrap().len(), 3, "the one it missed, too");
 }
 
 #[test]
@@ -397,4 +405,17 @@ fn a_hanging_command_is_ended_by_its_time_limit_and_by_a_signal() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(machine.path("finally").exists(), "what was stopped starts again");
+}
+
+#[test]
+fn a_repository_that_is_not_made_yet_is_made_as_a_copy_of_another_of_its_job() {
+    let machine = machine("");
+    let ran = machine.run(&["run", "daily"]);
+    assert_eq!(ran.code, 10, "{}", ran.err);
+    assert!(ran.err.contains("lifeboat init -r ROOT/main\n"), "{}", ran.err);
+    assert!(ran.err.contains("lifeboat init -r second --copy-of main\n"), "{}", ran.err);
+    machine.ok(&["init", "-r", "second"]);
+    let ran = machine.run(&["run", "daily"]);
+    assert!(ran.err.contains("lifeboat init -r main --copy-of second\n"), "{}", ran.err);
+    assert!(!ran.err.contains("init -r second"), "{}", ran.err);
 }

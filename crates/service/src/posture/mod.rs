@@ -77,6 +77,8 @@ pub struct PlaceWanted {
     pub claims_immutable: bool,
     /// Whether it comes and goes.
     pub removable: bool,
+    /// Whether it is away right now.
+    pub away: bool,
     /// A removable one is missed after this time.
     pub remind_after: Option<i64>,
 }
@@ -222,6 +224,8 @@ pub struct Pair {
     pub deletable: Option<bool>,
     /// Whether it lies on the same file system as the source, and so is no further copy.
     pub same_disk: bool,
+    /// Whether it is away right now: nothing there can be read, nor deleted.
+    pub away: bool,
     /// Attempts that failed since the last one that went well.
     pub failures: u32,
     /// Why the last of them failed.
@@ -411,6 +415,7 @@ fn judge_pair(source: &SourceWanted, pair: &PairWanted, place: &PlaceWanted, see
         },
         deletable: if at.immutable_proven == Some(true) { Some(false) } else { at.deletable },
         same_disk: known.same_disk,
+        away: place.away,
         failures: known.failures,
         error: known.error.clone(),
         reason,
@@ -462,6 +467,9 @@ fn state_of(
         None => (State::Unseen, format!("{name}: nobody has looked at it yet")),
         Some(at) if now - at > unseen_after(pair, place) => {
             (State::Unseen, format!("{name}: was not looked at for {}", span_words(now - at)))
+        }
+        Some(_) if place.away => {
+            (State::Waiting, format!("{name}: is away; the newest copy is {} old", span_words(age.max(0))))
         }
         Some(_) => (State::Good, String::new()),
     }

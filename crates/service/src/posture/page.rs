@@ -239,6 +239,7 @@ fn write_pair(out: &mut String, pair: &Pair, now: i64, shown: &dyn Fn(i64) -> St
     let same = if pair.same_disk { "; on the same disk as the data" } else { "" };
     row("Place", format!("{place}; {}{same}", pair.medium))?;
     let kept = match (pair.immutable, pair.deletable) {
+        (Immutability::No, _) if pair.away => "not while it is away",
         (Immutability::Proven, _) => "no: deleting was tried and refused",
         (Immutability::Claimed, _) => "claimed to be impossible, not tried",
         (Immutability::No, Some(false)) => "no",

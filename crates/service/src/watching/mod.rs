@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use storage::Location;
+use storage::removable::{MediaOptions, Medium, look as look_for_drive};
 use zeroize::Zeroizing;
 
 /// Whether a snapshot is of a source: it has its tag, or holds the same paths of this machine.
@@ -58,9 +59,23 @@ pub fn wanted(config: &Config, machine: &str) -> Wanted {
         offsite: repository.is_offsite(),
         claims_immutable: repository.immutable.is_some(),
         removable: repository.removable.is_some(),
+        away: is_away(repository),
         remind_after: repository.removable.as_ref().map(|r| r.remind_after.map_or(WEEK, |i| seconds(i.0))),
     });
     Wanted { machine: machine.to_string(), sources, places: places.collect() }
+}
+
+/// Whether a drive that comes and goes is not here right now.
+fn is_away(repository: &config::Repository) -> bool {
+    match Location::parse(&repository.url) {
+        Ok(Location::Removable(drive)) => {
+            matches!(look_for_drive(&drive.uuid, &MediaOptions::default()), Ok(Medium::Away))
+        }
+        Ok(Location::Local(folder)) => {
+            repository.removable.is_some() && folder.is_absolute() && !folder.exists()
+        }
+        _ => false,
+    }
 }
 
 const HOUR: i64 = 3600;

@@ -82,6 +82,7 @@ fn pair_cells(pair: &Pair, now: i64) -> [String; 6] {
     };
     let place = if pair.same_disk { format!("{place}, the disk of the data") } else { place };
     let kept = match (pair.immutable, pair.deletable) {
+        (Immutability::No, _) if pair.away => "",
         (Immutability::Proven, _) => "; refuses to delete (proven)",
         (Immutability::Claimed, _) => "; refuses to delete (claimed)",
         (Immutability::No, Some(false)) => "",
