@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// With several copies one that does not answer is tried no longer than this.
 const RETRY_OF_SEVERAL: Duration = Duration::from_secs(30);
+/// And one that takes connections and says nothing, for no longer than this.
+const OPEN_OF_SEVERAL: Duration = Duration::from_secs(45);
 /// Damaged pieces named one by one.
 const NAMED_MAX: usize = 10;
 
@@ -63,7 +65,11 @@ impl Session {
         let mut failure = None;
         for name in std::iter::once(first).chain(others) {
             let place = self.place_named(name)?;
-            match opener.open(&place) {
+            let opened = match others.is_empty() {
+                true => opener.open(&place),
+                false => opener.open_within(&place, OPEN_OF_SEVERAL),
+            };
+            match opened {
                 Ok(opened) => {
                     copies.push(Copy { word: name.clone(), near: distance(&opened), place, opened });
                 }

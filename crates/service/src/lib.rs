@@ -34,6 +34,7 @@ pub mod logins;
 pub mod metrics;
 pub mod notify;
 pub mod open;
+mod open_within;
 pub mod page;
 pub mod person;
 pub mod plan;

@@ -12,17 +12,22 @@ use repo::sync::{CANCELLED, SyncOptions, sync};
 use repo::workers::Workers;
 use repo::writer::WriterOptions;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Packs fetched at the same time from a distant place.
 const REMOTE_FETCHES: usize = 2;
 /// So little is sent again by a run that was cut off.
 const SEGMENT_PACKS: usize = 16;
+/// A place may be silent for so long beyond the time for which it is tried again.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 impl Runner {
     /// Opens a repository of the configuration. A disk that comes and goes and is not there is no failure.
     pub(super) fn open_target(&self, name: &str) -> Outcome<Target> {
         let place = self.place(name)?;
-        match self.opener.open(&place) {
+        // The others of the job do not wait for one that takes connections and says nothing.
+        let limit = place.retry_for.unwrap_or(self.opener.retry_for) + SILENCE_MAX;
+        match self.opener.open_within(&place, limit) {
             Ok(opened) => Ok(Target { name: name.to_string(), place, opened }),
             Err(failure) if failure.exit == Exit::NoRepository && self.comes_and_goes(name, &place) => {
                 Err(Failure::new(Exit::Skipped, format!("the disk of {name} is not there")))
