@@ -368,3 +368,32 @@ fn packs_that_are_indexed_again_are_compared_with_their_names_and_mended_in_the_
         }
     }
 }
+
+#[test]
+fn a_data_pack_that_no_segment_lists_and_nothing_mends_is_named_with_what_it_held() {
+    let three = three(13);
+    let sim = &three.places[1].sim;
+    let names: Vec<ObjectName> = sim.objects().into_keys().collect();
+    let packs: Vec<_> = names.iter().filter(|name| name.as_str().starts_with("packs/")).collect();
+    three.lose_all(1, &["index/"]);
+    // Its directory is there, sealed: one bit, and nothing of it can be read.
+    sim.damage(packs[0], |bytes| {
+        let at = bytes.len() - 300;
+        bytes[at] ^= 1;
+    });
+    let mut options = RepairOptions {
+        dry_run: false,
+        read: ReadShare::Everything,
+        workers: Workers(0),
+        sample_seed: 1,
+        now: Timestamp { secs: 99, nanos: 0 },
+        sibling: None,
+        source: None,
+        writer: inline(),
+        progress: &mut |_, _| {},
+    };
+    let reader = three.places[1].reader().unwrap();
+    let report = repair(&reader, &mut options, Seed::new([5; 32])).unwrap();
+    assert!(report.left.iter().any(|f| f.what == packs[0].as_str()), "{:?}", report.left);
+    assert!(report.left.iter().any(|f| !f.hurts.is_empty()), "{:?}", report.left);
+}
