@@ -266,8 +266,8 @@ fn unknown_snapshots_and_paths() {
 #[test]
 fn an_address_nobody_listens_at() {
     let machine = Machine::new();
-    let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "3"]);
-    let told = "sftp://me@127.0.0.1:1/backup does not answer; trying for up to 3 s";
+    let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "8"]);
+    let told = "sftp://me@127.0.0.1:1/backup does not answer; trying for up to 8 s";
     assert!(ran.err.contains(told), "{}", ran.err);
     let ran = machine.run(&["snapshots", "-r", "sftp://me@127.0.0.1:1/backup", "--retry-for", "0"]);
     assert_eq!(ran.code, 13, "{}", ran.err);
