@@ -59,6 +59,18 @@ pub(crate) struct SnapSpec {
     pub(crate) path: Option<Vec<u8>>,
 }
 
+/// A snapshot and a path that were given one after the other, as one word.
+pub(crate) fn joined(snapshot: &OsStr, path: Option<&OsStr>) -> Outcome<OsString> {
+    let Some(path) = path else { return Ok(snapshot.to_os_string()) };
+    if snapshot.as_bytes().contains(&b':') {
+        return Err(Failure::usage("the path is given twice: behind the snapshot and by itself"));
+    }
+    let mut both = snapshot.to_os_string();
+    both.push(":");
+    both.push(path);
+    Ok(both)
+}
+
 impl SnapSpec {
     /// Splits at the first colon; ids have none.
     pub(crate) fn parse(text: &OsStr) -> Outcome<Self> {

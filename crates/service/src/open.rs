@@ -510,12 +510,29 @@ impl Opener {
     }
 }
 
+/// What helps where a server is not the right one, or not known to be it.
+fn untrusted_hint(is_sftp: bool, error: &StoreError) -> &'static str {
+    let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    match (is_sftp, why.contains("is not known")) {
+        (false, _) => "a certificate that the system does not know is trusted with --cacert FILE",
+        (true, true) => {
+            "connect once at a terminal and compare the fingerprint, or add the key to ~/.ssh/known_hosts"
+        }
+        (true, false) => {
+            "ask who runs it. Only if it has a new key on purpose: remove the line that is named, then connect once at a terminal"
+        }
+    }
+}
+
 fn cannot_open(place: &Place, error: StoreError) -> Failure {
     let place = place.shown();
+    let is_sftp = place.starts_with("sftp:");
     let hint = match error.kind() {
         ErrorKind::NoSuchPlace => return no_repository(&place),
-        ErrorKind::UntrustedServer => Some(
-            "connect once at a terminal and compare the fingerprint, or add the key to ~/.ssh/known_hosts",
+        ErrorKind::UntrustedServer => Some(untrusted_hint(is_sftp, &error)),
+        ErrorKind::Unauthenticated if is_sftp => Some(
+            "an SSH agent, LIFEBOAT_SFTP_KEY_FILE (with LIFEBOAT_SFTP_KEY_PASSPHRASE), LIFEBOAT_SFTP_PASSWORD, or `ssh` of the repository in \
+             the configuration log in",
         ),
         ErrorKind::UnknownHost => Some(
             "is the name right, and is this the network on which it is known? An address in numbers does without a name",

@@ -82,7 +82,7 @@ impl fmt::Display for StoreError {
             ErrorKind::TooLarge => "object is larger than allowed",
             ErrorKind::Denied => "refused",
             ErrorKind::Unauthenticated => "login was not accepted",
-            ErrorKind::UntrustedServer => "server identity is not the remembered one",
+            ErrorKind::UntrustedServer => "the server is not trusted",
             ErrorKind::NoSpace => "no space left",
             ErrorKind::NoSuchPlace => "the place is not there",
             ErrorKind::UnknownHost => "no server of this name is known here",

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// latest, latest~2, or the beginning of an id; :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     snapshot: OsString,
+    /// The part, where it does not stand behind the snapshot
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
     #[command(flatten)]
     filter: Filter,
     /// Kind of archive for folders
@@ -49,7 +52,8 @@ enum Format {
 }
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
-    let (nearest, spec) = session.open_nearest(&args.snapshot, &args.filter)?;
+    let wanted = snapspec::joined(&args.snapshot, args.path.as_deref())?;
+    let (nearest, spec) = session.open_nearest(&wanted, &args.filter)?;
     let (snapshot, reader) = (&nearest.snapshot, nearest.reader.clone());
     let mut path = spec.components(snapshot);
     if path.is_empty()

@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// latest, latest~2, or the beginning of an id; :PATH for a part of it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     snapshot: OsString,
+    /// The part, where it does not stand behind the snapshot
+    #[arg(value_name = "PATH")]
+    path: Option<OsString>,
     #[command(flatten)]
     filter: Filter,
     /// Also mode, owner, size and time
@@ -39,7 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
     let opened = session.open()?;
-    let spec = SnapSpec::parse(&args.snapshot)?;
+    let spec = SnapSpec::parse(&snapspec::joined(&args.snapshot, args.path.as_deref())?)?;
     let list = session.snapshots(&opened.repo)?;
     let snapshot = spec.find(&list, &args.filter)?;
     let reader = opened.reader()?;

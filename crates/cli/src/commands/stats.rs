@@ -79,7 +79,7 @@ pub(crate) fn run(session: &Session, args: Args) -> Outcome<Exit> {
         "the repository stores {} in {} with {}",
         sizes::shown(stored),
         count(packs, "pack"),
-        totals.blobs
+        count(totals.blobs, "blob")
     ))?;
     Ok(Exit::Ok)
 }

@@ -6,6 +6,19 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+/// As whoever knows restic types it.
+#[test]
+fn a_path_may_stand_behind_the_snapshot_or_by_itself() {
+    let machine = Machine::with_snapshot();
+    let folder = machine.path("src").display().to_string();
+    let joined = machine.ok(&["ls", "-r", "repo", &format!("latest:{folder}")]);
+    assert_eq!(machine.ok(&["ls", "-r", "repo", "latest", &folder]), joined);
+    assert_eq!(machine.ok(&["dump", "-r", "repo", "latest", &format!("{folder}/a")]), "hello\n");
+    assert_eq!(machine.run(&["ls", "-r", "repo", &format!("latest:{folder}"), &folder]).code, 2);
+    let stats = machine.ok(&["stats", "-r", "repo"]);
+    assert!(stats.trim_end().ends_with(" blobs"), "{stats}");
+}
+
 #[test]
 fn the_first_backup_is_one_command() {
     let machine = Machine::new();
