@@ -12,6 +12,7 @@ mod counts;
 mod credentials;
 mod display;
 mod durations;
+mod envelope;
 mod error;
 mod folders;
 mod known;

@@ -4,6 +4,7 @@
 //! `--json` both are JSON lines and nothing else is printed.
 
 use crate::arguments::Global;
+use crate::envelope::Envelope;
 use crate::error::{Failure, Outcome, local};
 use crate::folders;
 use indicatif::MultiProgress;
@@ -30,6 +31,7 @@ pub(crate) struct Output {
     color: bool,
     bars: MultiProgress,
     results: Arc<Mutex<BufWriter<Stdout>>>,
+    envelope: Envelope,
 }
 
 impl Output {
@@ -54,6 +56,7 @@ impl Output {
             color: errors_to_terminal && !plain,
             bars: MultiProgress::new(),
             results: Arc::new(Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout()))),
+            envelope: Envelope::new(),
         }
     }
 
@@ -91,9 +94,9 @@ impl Output {
             (Some(repository), Value::Object(object)) if !object.contains_key("repository") => {
                 let mut object = object.clone();
                 object.insert("repository".into(), repository.to_string().into());
-                self.line(Value::from(object))
+                self.line(self.envelope.around(&Value::from(object)))
             }
-            _ => self.line(value),
+            _ => self.line(self.envelope.around(value)),
         }
     }
 
@@ -125,7 +128,7 @@ impl Output {
             return tracing::warn!(target: TARGET, event = "warning", "{text}");
         }
         if self.json {
-            self.message(json!({"message_type": "warning", "message": text.to_string()}));
+            self.event(&json!({"message_type": "warning", "message": text.to_string()}));
         } else {
             self.message(format!("{}: {text}", self.painted("33", "warning")));
         }
@@ -136,6 +139,11 @@ impl Output {
         if self.verbose > 0 {
             self.warn(text);
         }
+    }
+
+    /// An event beside the result, to standard error.
+    pub(crate) fn event(&self, value: &Value) {
+        self.message(self.envelope.around(value));
     }
 
     /// A line to standard error. When that is gone there is nobody to tell.
@@ -164,7 +172,7 @@ impl Output {
             if let Some(hint) = failure.hint_text() {
                 object["hint"] = hint.into();
             }
-            return self.message(object);
+            return self.event(&object);
         }
         for line in failure.lines() {
             let text = match line.strip_prefix("error:") {

@@ -251,7 +251,7 @@ impl Monitor for Reporter {
             return;
         }
         if self.out.json {
-            self.out.message(note_object(note));
+            self.out.event(&note_object(note));
         }
         let rank = |severity| match severity {
             Severity::Info => 0u8,

@@ -63,7 +63,7 @@ pub(crate) fn run(session: &Session, _: Args) -> Outcome<Exit> {
         media: storage::removable::MediaOptions::default(),
         supervisor: supervisor(),
         log: Box::new(move |text| match log_to.json {
-            true => log_to.message(json!({ "message_type": "log", "message": text })),
+            true => log_to.event(&json!({ "message_type": "log", "message": text })),
             false => log_to.message(text),
         }),
     };
