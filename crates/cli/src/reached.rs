@@ -17,15 +17,20 @@ pub(crate) struct Copy {
 impl Copy {
     /// As people call it: by its name and place.
     pub(crate) fn shown(&self) -> String {
-        let place = self.place.shown();
-        match &self.name {
-            Some(name) => format!("{} ({})", safe(name), safe(&place)),
-            None => safe(&place).to_string(),
-        }
+        called(self.name.as_deref(), &self.place)
     }
 
     pub(crate) fn family(&self) -> FamilyId {
         self.opened.repo.identity().family
+    }
+}
+
+/// A place as people call it: by its name in the configuration, if it has one, and where it is.
+pub(crate) fn called(name: Option<&str>, place: &Place) -> String {
+    let place = place.shown();
+    match name {
+        Some(name) => format!("{} ({})", safe(name), safe(&place)),
+        None => safe(&place).to_string(),
     }
 }
 
@@ -50,8 +55,10 @@ impl Session {
     /// None can be.
     pub(crate) fn reach_all(&self) -> Outcome<Reached> {
         let mut reached = Reached { copies: Vec::new(), missed: Vec::new() };
-        for (name, place) in self.all_places()? {
-            match self.opener().open(&place) {
+        let (opener, places) = (self.opener(), self.all_places()?);
+        let are_several = places.len() > 1;
+        for (name, place) in places {
+            match opener.open_among(&place, are_several) {
                 Ok(opened) => reached.copies.push(Copy { name, place, opened }),
                 Err(failure) => reached.missed.push(Missed { name, place: place.shown(), failure }),
             }

@@ -19,10 +19,6 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// With several copies one that does not answer is tried no longer than this.
-const RETRY_OF_SEVERAL: Duration = Duration::from_secs(30);
-/// And one that takes connections and says nothing, for no longer than this.
-const OPEN_OF_SEVERAL: Duration = Duration::from_secs(45);
 /// Damaged pieces named one by one.
 const NAMED_MAX: usize = 10;
 
@@ -57,19 +53,12 @@ impl Session {
                 near: (false, Duration::ZERO),
             }]);
         };
-        let mut opener = self.opener();
-        if !others.is_empty() {
-            opener.retry_for = opener.retry_for.min(RETRY_OF_SEVERAL);
-        }
+        let opener = self.opener();
         let mut copies: Vec<Copy> = Vec::new();
         let mut failure = None;
         for name in std::iter::once(first).chain(others) {
             let place = self.place_named(name)?;
-            let opened = match others.is_empty() {
-                true => opener.open(&place),
-                false => opener.open_within(&place, OPEN_OF_SEVERAL),
-            };
-            match opened {
+            match opener.open_among(&place, !others.is_empty()) {
                 Ok(opened) => {
                     copies.push(Copy { word: name.clone(), near: distance(&opened), place, opened });
                 }

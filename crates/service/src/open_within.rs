@@ -61,7 +61,25 @@ impl Person for Asking {
     }
 }
 
+/// Of several places, one that does not answer is tried for no longer than this: the others have it meanwhile, and it
+/// gets it later.
+const RETRY_OF_SEVERAL: Duration = Duration::from_secs(30);
+/// And one that takes connections and says nothing, for no longer than this.
+const OPEN_OF_SEVERAL: Duration = Duration::from_secs(45);
+
 impl Opener {
+    /// As [`Opener::open`]; where it is one of several places, no longer than the others can wait.
+    ///
+    /// # Errors
+    /// As those of [`Opener::open_within`].
+    pub fn open_among(&self, place: &Place, are_several: bool) -> Outcome<Opened> {
+        if !are_several {
+            return self.open(place);
+        }
+        let retry_for = self.retry_for.min(RETRY_OF_SEVERAL);
+        Opener { retry_for, ..self.clone() }.open_within(place, OPEN_OF_SEVERAL)
+    }
+
     /// As [`Opener::open`], for no longer than `limit`, questions to a person apart.
     ///
     /// # Errors

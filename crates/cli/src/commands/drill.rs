@@ -7,6 +7,7 @@ use crate::counts::count;
 use crate::display::safe;
 use crate::error::{Exit, Failure, Outcome, local};
 use crate::folders;
+use crate::reached::called;
 use crate::session::{Opened, Session, host_name, user_name};
 use crate::{sizes, time};
 use ::repo::log::Log;
@@ -139,11 +140,7 @@ fn open_all(session: &Session) -> Outcome<(Vec<Repository>, Exit)> {
 
 impl Repository {
     fn shown(&self) -> String {
-        let place = self.place.shown();
-        match &self.name {
-            Some(name) => format!("{} ({})", safe(name), safe(&place)),
-            None => safe(&place).to_string(),
-        }
+        called(self.name.as_deref(), &self.place)
     }
 }
 

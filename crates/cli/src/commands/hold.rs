@@ -147,16 +147,15 @@ fn add(session: &Session, args: &Add) -> Outcome<Exit> {
             }
         }
     }
-    tell_missed(session, &missed, "does not have the hold: give it there, too, with -r")?;
+    tell_missed(session, &missed, "does not have the hold: give it there, too, with -r");
     Ok(if missed.is_empty() { exit } else { Exit::Unreachable })
 }
 
 /// Copies that were not reached.
-fn tell_missed(session: &Session, missed: &[Missed], so: &str) -> Outcome<()> {
+fn tell_missed(session: &Session, missed: &[Missed], so: &str) {
     for Missed { place, failure, .. } in missed {
         session.out.warn(format!("{} was not reached ({}), and {so}", safe(place), failure.message()));
     }
-    Ok(())
 }
 
 /// Stores a hold in a copy.
@@ -287,7 +286,7 @@ fn list(session: &Session) -> Outcome<Exit> {
     if session.out.json {
         session.out.object(&objects.into())?;
     }
-    tell_missed(session, &missed, "its holds are not listed")?;
+    tell_missed(session, &missed, "its holds are not listed");
     Ok(if missed.is_empty() { exit } else { Exit::Unreachable })
 }
 
@@ -356,6 +355,6 @@ fn release(session: &Session, args: &Release) -> Outcome<Exit> {
             session.out.line(format!("{place}hold {:?} {what}", safe(spec)))?;
         }
     }
-    tell_missed(session, &missed, "a hold that it has stays there")?;
+    tell_missed(session, &missed, "a hold that it has stays there");
     Ok(if missed.is_empty() { Exit::Ok } else { Exit::Unreachable })
 }

@@ -143,10 +143,7 @@ impl Teller<'_> {
         match way.primary {
             Some(place) => {
                 self.arrive(&way, place, &mut steps);
-                self.whole(&way, &mut steps);
-                self.open(&way, place, &mut steps);
-                self.returns(&way, &mut steps);
-                self.again(&way, &self.gone(is_left), &mut steps);
+                self.come_back(&way, place, &self.gone(is_left), &mut steps);
             }
             None => steps.push(nothing_left("no copy is on another disk")),
         }
@@ -169,10 +166,7 @@ impl Teller<'_> {
                 ));
             }
             steps.extend(self.disown("stolen", is_left));
-            self.whole(&way, &mut steps);
-            self.open(&way, place, &mut steps);
-            self.returns(&way, &mut steps);
-            self.again(&way, &self.gone(is_left), &mut steps);
+            self.come_back(&way, place, &self.gone(is_left), &mut steps);
         } else {
             steps.push(nothing_left("no copy is outside of this machine"));
         }
@@ -271,10 +265,7 @@ impl Teller<'_> {
         match way.primary {
             Some(place) => {
                 self.arrive(&way, place, &mut steps);
-                self.whole(&way, &mut steps);
-                self.open(&way, place, &mut steps);
-                self.returns(&way, &mut steps);
-                self.again(&way, &self.gone(is_left), &mut steps);
+                self.come_back(&way, place, &self.gone(is_left), &mut steps);
             }
             None => steps.push(nothing_left("no copy is in another building")),
         }

@@ -118,6 +118,20 @@ impl<'t> Teller<'t> {
         self.gather(steps);
     }
 
+    /// Everything back from a copy that was reached, and copies in the place of those that are gone.
+    pub(super) fn come_back(
+        &self,
+        way: &Way<'_>,
+        place: &PlanPlace,
+        gone: &[&PlanPlace],
+        steps: &mut Vec<Instruction>,
+    ) {
+        self.whole(way, steps);
+        self.open(way, place, steps);
+        self.returns(way, steps);
+        self.again(way, gone, steps);
+    }
+
     /// The configuration, and keys for this machine.
     pub(super) fn open(&self, way: &Way<'_>, place: &PlanPlace, steps: &mut Vec<Instruction>) {
         steps.push(step(

@@ -12,13 +12,6 @@ use serde_json::{Value, json};
 use service::open::Place;
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// With several places, one that does not answer is tried for no longer than this: the others have it
-/// meanwhile, and it gets it later.
-const RETRY_OF_SEVERAL: Duration = Duration::from_secs(30);
-/// And one that takes connections and says nothing, for no longer than this.
-const OPEN_OF_SEVERAL: Duration = Duration::from_secs(45);
 
 /// A repository of this run.
 pub(super) struct Target {
@@ -40,19 +33,11 @@ impl Targets {
     /// Opens, or makes, every repository that is named. One that opens is enough.
     pub(super) fn open(session: &Session, args: &Args) -> Outcome<Self> {
         let places = session.places()?;
-        let mut opener = session.opener();
-        let are_several = places.len() > 1;
-        if are_several {
-            opener.retry_for = opener.retry_for.min(RETRY_OF_SEVERAL);
-        }
+        let (opener, are_several) = (session.opener(), places.len() > 1);
         let mut targets = Targets { open: Vec::new(), absent: Vec::new(), new_keys: Vec::new() };
         let mut to_make = Vec::new();
         for (one, place) in places {
-            let opened = match are_several {
-                true => opener.open_within(&place, OPEN_OF_SEVERAL),
-                false => opener.open(&place),
-            };
-            match opened {
+            match opener.open_among(&place, are_several) {
                 Ok(opened) => targets.open.push(Target { place, opened }),
                 Err(failure) if failure.exit == Exit::NoRepository && args.init && !args.dry_run => {
                     to_make.push((one, place));
